@@ -1,0 +1,68 @@
+# Two commands are all a new user needs: `make demo` and `make test`.
+# Each sets up what it needs: a virtual environment with locked, hashed dependencies, and for the
+# tests the real peers (DCMTK, Orthanc) from Debian's packages.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check bench lock clean peers format
+
+demo: $(VENV)/.runtime
+	@$(BIN)/hilum demo
+
+test: $(VENV)/.dev peers
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not slow and not peer" tests/unit tests/properties tests/architecture
+
+bench: $(VENV)/.dev peers
+	@$(BIN)/python -m tests.bench
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Resolve the dependencies anew; the lock files hold versions and hashes, and no registry.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip --quiet install uv
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate pyproject.toml --extra build \
+	    --output-file deploy/lock/runtime.txt
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate pyproject.toml --extra build \
+	    --extra training --extra test \
+	    --constraint deploy/lock/runtime.txt --output-file deploy/lock/dev.txt
+
+peers:
+	@sh tests/peers.sh
+
+clean:
+	rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "hilum needs Python 3.11 or later; found $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	    { echo "hilum needs Python's venv module: apt-get install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: deploy/lock/runtime.txt pyproject.toml | $(VENV)/bin/python
+	@test -e $(VENV)/.dev || { echo "installing the locked dependencies ..."; \
+	    $(PIP) install --require-hashes --requirement deploy/lock/runtime.txt; }
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: deploy/lock/dev.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked dependencies for development and training ..."
+	@$(PIP) install --require-hashes --requirement deploy/lock/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.runtime

@@ -1,0 +1,1 @@
+"""The service: listen, work, report, deliver, and the command line."""

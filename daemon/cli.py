@@ -1,0 +1,139 @@
+"""The command `hilum`. Exit status: 0 success, 1 the operation failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from daemon import logs, queue_commands
+from daemon.errors import DaemonError, SettingsError
+from daemon.settings import Settings, load
+from storage.errors import StorageError
+
+app = typer.Typer(
+    name="hilum",
+    help="A DICOM service that classifies chest radiographs on a CPU and answers the PACS with "
+    "Structured Reports. Decision support only; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(queue_commands.app, name="queue")
+
+Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="A folder with labels.csv and the images, as the guide says.")
+]
+
+
+@app.command()
+def serve(config: Config) -> None:
+    """Run the service: listen, classify, report, deliver, until SIGTERM."""
+    from daemon import process, supervisor
+
+    settings = load(config)
+    logs.configure("supervisor")
+    supervisor.serve(settings, config, process.Stop())
+
+
+@app.command()
+def check(config: Config, as_json: Json = False) -> None:
+    """Check the configuration, the disk, the database, the model and every peer."""
+    from daemon import check as checks
+
+    findings = checks.run(load(config))
+    if as_json:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=1))
+    else:
+        Console().print(checks.table(findings))
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo leaves its files.")] = Path(
+        "build/demo"
+    ),
+) -> None:
+    """Send real radiographs through the real service into a PACS, and show what became of them."""
+    from daemon import demo as demonstration
+
+    raise typer.Exit(demonstration.run(folder, Console()))
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    base_weights: Annotated[
+        Path | None,
+        typer.Option(help="VGG16 base (.weights.h5); without one, the serving bundle's base."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+) -> None:
+    """Train a new model bundle from labelled radiographs."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.train(data, out, base_weights, seed)
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    bundle: Annotated[
+        str, typer.Option(help='Folder of a model bundle, or "default".')
+    ] = "default",
+    as_json: Json = False,
+) -> None:
+    """Measure a model bundle on labelled radiographs."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.evaluate(data, bundle, as_json=as_json)
+
+
+def _needs_training() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("sklearn") is None:
+        raise DaemonError(
+            "this command needs the training dependencies: install hilum[training]"
+            " (in a checkout: make check)"
+        )
+
+
+def _register_simulate() -> None:
+    from daemon.simulate_command import simulate
+
+    app.command()(simulate)
+
+
+_register_simulate()
+
+
+def main() -> None:
+    """Run the command line; what a person reads is one line, never a traceback."""
+    try:
+        status = app(standalone_mode=False)
+    except SettingsError as error:
+        _fail(str(error), 2)
+    except (DaemonError, StorageError) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 1)
+    sys.exit(status or 0)
+
+
+def _fail(message: str, status: int) -> None:
+    typer.echo(f"hilum: {message}", err=True)
+    sys.exit(status)
+
+
+__all__ = ["Settings", "app", "main"]

@@ -1,0 +1,22 @@
+"""What can go wrong in the service. Each docstring is the default message."""
+
+from __future__ import annotations
+
+
+class DaemonError(Exception):
+    """The service failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class SettingsError(DaemonError):
+    """The configuration file cannot be used."""
+
+
+class CannotListen(DaemonError):
+    """The DICOM port cannot be opened."""
+
+
+class PeerUnreachable(DaemonError):
+    """The peer did not accept an association."""

@@ -1,0 +1,49 @@
+"""The catalogue of log events: every record that the service writes carries one of these."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    """Name of a log record. Fields hold UIDs, codes and sizes, never patient data."""
+
+    SERVICE_STARTED = "service.started"
+    SERVICE_STOPPING = "service.stopping"
+    SERVICE_STOPPED = "service.stopped"
+    PROCESS_STARTED = "process.started"
+    PROCESS_DIED = "process.died"
+    PROCESS_KILLED = "process.killed"  # it held a claim past its lease
+    DATABASE_OPENED = "database.opened"
+    DATABASE_MIGRATED = "database.migrated"
+    CLAIMS_RELEASED = "claims.released"
+    OBJECT_LOST = "object.lost"
+
+    LISTENER_LISTENING = "listener.listening"
+    LISTENER_OPEN_TO_ALL = "listener.open_to_all"
+    ASSOCIATION_ACCEPTED = "association.accepted"
+    ASSOCIATION_REJECTED = "association.rejected"
+    ASSOCIATION_ENDED = "association.ended"
+    CONTEXTS_REFUSED = "association.contexts_refused"
+    INSTANCE_ACCEPTED = "instance.accepted"
+    INSTANCE_REPEATED = "instance.repeated"
+    INSTANCE_CONFLICT = "instance.conflict"
+    INSTANCE_IGNORED = "instance.ignored"
+    INSTANCE_REFUSED = "instance.refused"
+
+    WORKER_READY = "worker.ready"
+    WORKER_CANNOT_CLASSIFY = "worker.cannot_classify"
+    INSTANCE_ANALYSED = "instance.analysed"
+    INSTANCE_NOT_ANALYSED = "instance.not_analysed"
+    INSTANCE_RETRIED = "instance.retried"
+    INSTANCE_QUARANTINED = "instance.quarantined"
+    CLAIM_LOST = "claim.lost"
+    REPORT_BUILT = "report.built"
+    REPORT_FAILED = "report.failed"
+
+    REPORT_STORED = "report.stored"
+    REPORT_DELAYED = "report.delayed"
+    REPORT_DEAD = "report.dead"
+    PACS_UNREACHABLE = "pacs.unreachable"
+    PACS_REACHED = "pacs.reached"
+    FAULT = "fault"

@@ -1,0 +1,119 @@
+"""`hilum queue`: what waits, what was given up, what was sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from storage.outbox import Outbox
+from storage.queue import Queue
+from storage.studies import Studies
+
+from daemon.settings import load
+from storage.database import Database, open_database
+from storage.records import JobState
+
+app = typer.Typer(help="The queue, the quarantine and the outbox.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+Job = Annotated[int, typer.Argument(help="Number of the job, as `hilum queue list` prints it.")]
+
+
+@contextmanager
+def _opened(config: Path) -> Iterator[Database]:
+    settings = load(config)
+    database = open_database(settings.storage.url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@app.command("list")
+def list_(
+    config: Config,
+    state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many lines.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """List the jobs and the deliveries, newest first."""
+    with _opened(config) as database:
+        jobs = Queue(database).rows(state, limit)
+        deliveries = Outbox(database).rows(None, limit)
+    if as_json:
+        shown = {
+            "jobs": [asdict(row) for row in jobs],
+            "deliveries": [asdict(d) for d in deliveries],
+        }
+        typer.echo(json.dumps(shown, indent=1))
+        return
+    drawn = Table(
+        "job", "state", "tries", "SOP instance", "from", "received", "reason", title="Jobs"
+    )
+    for job in jobs:
+        drawn.add_row(
+            str(job.id), job.state, str(job.attempts), job.sop_instance_uid,
+            f"{job.calling_ae}@{job.peer_address}", _when(job.received_at), job.reason or "",
+        )  # fmt: skip
+    sent = Table(
+        "delivery", "PACS", "state", "tries", "report", "version", "answer", title="Reports"
+    )
+    for delivery in deliveries:
+        sent.add_row(
+            str(delivery.id), delivery.pacs, delivery.state, str(delivery.attempts),
+            delivery.sop_instance_uid, str(delivery.version),
+            " ".join(filter(None, (delivery.last_status, delivery.last_error))),
+        )  # fmt: skip
+    console = Console()
+    console.print(drawn)
+    console.print(sent)
+
+
+@app.command()
+def show(job: Job, config: Config) -> None:
+    """Show all that is known of one job, as JSON."""
+    with _opened(config) as database:
+        typer.echo(json.dumps(Queue(database).show(job), indent=1, default=str))
+
+
+@app.command()
+def retry(
+    number: Job,
+    config: Config,
+    delivery: Annotated[bool, typer.Option("--delivery", help="NUMBER is a delivery's.")] = False,
+    study: Annotated[bool, typer.Option("--study", help="NUMBER is a study's.")] = False,
+) -> None:
+    """Try again what was given up: a job, or a delivery."""
+    with _opened(config) as database:
+        again: Callable[[int, float], None] = Queue(database).retry_by_hand
+        if delivery:
+            again = Outbox(database).retry_by_hand
+        elif study:
+            again = Studies(database).retry_by_hand
+        again(number, time.time())
+    typer.echo(f"{number} will be tried again")
+
+
+@app.command()
+def quarantine(
+    job: Job,
+    config: Config,
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at it next.")],
+) -> None:
+    """Take a waiting job out of the queue."""
+    with _opened(config) as database:
+        Queue(database).quarantine_by_hand(job, reason, time.time())
+    typer.echo(f"{job} is in quarantine")
+
+
+def _when(timestamp: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))

@@ -1,0 +1,1 @@
+"""Everything durable: objects, queue, studies, results, reports and deliveries."""

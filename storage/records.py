@@ -1,0 +1,271 @@
+"""What the database holds, as values: frozen, typed, and free of any library.
+
+Times are UNIX seconds (UTC, float), sizes are bytes, probabilities are 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+InstanceId = NewType("InstanceId", int)
+JobId = NewType("JobId", int)
+StudyId = NewType("StudyId", int)
+ReportId = NewType("ReportId", int)
+DeliveryId = NewType("DeliveryId", int)
+Sha256 = NewType("Sha256", str)
+Token = NewType("Token", int)
+
+
+class Acceptance(StrEnum):
+    """What accepting an instance did."""
+
+    NEW = "new"  # a row and a job were made
+    REPEATED = "repeated"  # the same bytes were here already; nothing was done
+    CONFLICT = "conflict"  # other bytes under a known SOP Instance UID: kept, quarantined
+    IGNORED = "ignored"  # a kind of object that is taken and never classified
+
+
+class JobState(StrEnum):
+    """One instance's way through the queue.
+
+    ::
+
+        pending --claim--> running --finish--> done
+           ^                  |----retry-----> pending (not before a later time)
+           |                  '--quarantine--> quarantined
+           '-----------------retry by hand-----------'
+    """
+
+    PENDING = "pending"  # waits for a worker
+    RUNNING = "running"  # claimed under a lease and a fencing token
+    DONE = "done"  # has a result (analysed or not analysed) or was ignored
+    QUARANTINED = "quarantined"  # given up; an administrator decides
+
+
+class DeliveryState(StrEnum):
+    """One report's way to one PACS.
+
+    ::
+
+        pending --claim--> sending --0000H, Bxxx--> stored
+           ^                  |---A7xx, no answer--> pending (later)
+           |                  '---A9xx, Cxxx, 0122--> dead
+           '------------retry by hand---------------'
+    """
+
+    PENDING = "pending"  # waits for its time
+    SENDING = "sending"  # an association is open for it
+    STORED = "stored"  # the PACS has answered that it holds the object
+    DEAD = "dead"  # refused for good; an administrator decides
+
+
+class StudyState(StrEnum):
+    """A study's way to its report.
+
+    ::
+
+        due --claim--> reporting --report made--> reported --new result--> due
+         ^                |---failed, or a result came meanwhile--> due
+         |                '---failed too often--> quarantined
+         '------retry by hand, new result-------------'
+    """
+
+    DUE = "due"  # has a result that no report names yet
+    REPORTING = "reporting"  # claimed under a lease and a fencing token
+    REPORTED = "reported"  # its last report names every result
+    QUARANTINED = "quarantined"  # no report could be built; an administrator decides
+
+
+class ResultStatus(StrEnum):
+    """Whether an instance was classified."""
+
+    ANALYSED = "analysed"
+    NOT_ANALYSED = "not_analysed"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One SOP instance as the listener took it, before anything has read its dataset."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    sha256: Sha256  # of the stored file
+    size_bytes: int
+    calling_ae: str
+    called_ae: str
+    peer_address: str
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A stored SOP instance."""
+
+    id: InstanceId
+    arrival: Arrival
+    study_id: StudyId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claim on one instance. `token` fences it: a later claim has a larger one."""
+
+    id: JobId
+    instance: Instance
+    attempts: int  # this one included, so 1 on the first claim
+    token: Token
+    lease_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A line of the queue as an administrator reads it."""
+
+    id: JobId
+    state: JobState
+    attempts: int
+    sop_instance_uid: str
+    sop_class_uid: str
+    sha256: Sha256
+    calling_ae: str
+    peer_address: str
+    received_at: float
+    reason_code: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding of one image: the calibrated probability and what it was held against."""
+
+    name: str  # key within the bundle, for instance "pleural_effusion"
+    code_value: str
+    code_scheme: str
+    code_meaning: str
+    probability: float
+    threshold: float
+
+    @property
+    def present(self) -> bool:
+        """Whether the probability reaches the threshold."""
+        return self.probability >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was found in one instance, or why it was not analysed."""
+
+    status: ResultStatus
+    bundle: str | None = None  # "name version" of the model bundle, None when not analysed
+    findings: tuple[Finding, ...] = ()
+    reason_code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """Everything about one job, for the administrator who has to decide."""
+
+    row: JobRow
+    arrival: Arrival
+    study_instance_uid: str | None
+    repeats: int  # how often the same bytes came again
+    not_before: float
+    owner: str | None
+    lease_until: float | None
+    result: Result | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyKey:
+    """What ties an instance to its study. Patient data stays in the object, not here."""
+
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredInstance:
+    """An instance of a study together with its result."""
+
+    instance: Instance
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class StudyJob:
+    """A claim on a study whose report is due."""
+
+    id: StudyId
+    study_instance_uid: str
+    version: int  # of the report to be made, 1 for the first
+    predecessor_uid: str | None  # SOP Instance UID of version - 1
+    token: Token
+    instances: tuple[AnsweredInstance, ...]  # by time received
+
+
+@dataclass(frozen=True, slots=True)
+class NewReport:
+    """A report as built: its bytes are in the object store under `sha256`."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    sha256: Sha256
+    size_bytes: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A claim on one report's way to one PACS."""
+
+    id: DeliveryId
+    report_id: ReportId
+    pacs: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    sha256: Sha256
+    attempts: int  # this one included
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A line of the outbox as an administrator reads it."""
+
+    id: DeliveryId
+    pacs: str
+    state: DeliveryState
+    attempts: int
+    study_instance_uid: str
+    sop_instance_uid: str
+    version: int
+    next_attempt_at: float
+    stored_at: float | None
+    last_status: str | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """A study and what was reported on it."""
+
+    id: StudyId
+    study_instance_uid: str
+    state: StudyState
+    due_at: float
+    report_version: int  # 0 before the first
+    reported_at: float | None
+    reason_code: str | None  # of the last failure to build its report
+    reason: str | None
+    instances: tuple[AnsweredInstance, ...] = field(default=())  # filled by `Studies.show`
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many jobs and deliveries stand in each state."""
+
+    jobs: dict[JobState, int]
+    deliveries: dict[DeliveryState, int]

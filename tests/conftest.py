@@ -1,0 +1,43 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Orthanc, Pacs, Service, write_config
+
+DEMO = Path(__file__).parents[1] / "deploy" / "demo"
+
+
+@pytest.fixture(scope="session")
+def demo_images() -> list[Path]:
+    """The twelve published radiographs."""
+    return sorted(DEMO.glob("*.png"))
+
+
+@pytest.fixture
+def pacs() -> Iterator[Pacs]:
+    """A scripted PACS on the loopback."""
+    peer = Pacs().start()
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """A real Orthanc on the loopback."""
+    peer = Orthanc(tmp_path / "orthanc").start()
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture
+def service(tmp_path: Path, pacs: Pacs) -> Iterator[Service]:
+    """A service that is not started yet, and reports to the scripted PACS."""
+    one = Service(tmp_path, write_config(tmp_path, pacs.port))
+    yield one
+    if one.process is not None and one.process.poll() is None:
+        one.kill()

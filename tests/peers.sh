@@ -1,0 +1,26 @@
+#!/bin/sh
+# Make sure that the real peers of the tests are here: DCMTK and Orthanc, from Debian's packages.
+set -eu
+missing=""
+command -v storescu >/dev/null && command -v dsrdump >/dev/null || missing="$missing dcmtk"
+command -v Orthanc >/dev/null || missing="$missing orthanc"
+command -v strace >/dev/null || missing="$missing strace"
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "make test needs these programs, packaged by Debian as:$missing" >&2
+    exit 1
+fi
+become=""
+if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        become="sudo -n"
+    else
+        echo "make test needs Debian packages, to be installed by root: apt-get install$missing" >&2
+        exit 1
+    fi
+fi
+echo "installing$missing ..."
+$become apt-get -qq update
+# shellcheck disable=SC2086 - the list is meant to split
+DEBIAN_FRONTEND=noninteractive $become apt-get -qq install --yes --no-install-recommends $missing >/dev/null

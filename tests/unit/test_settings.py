@@ -1,0 +1,101 @@
+"""Settings: each wrong value is named with file, key and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import SettingsError
+from daemon.settings import DicomSettings, Settings, load
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "hilum.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "")) == Settings()
+
+
+def test_a_full_file_is_read(tmp_path: Path) -> None:
+    settings = load(
+        write(
+            tmp_path,
+            """
+            [dicom]
+            ae_title = "CHEST"
+            port = 104
+            allowed_callers = ["CR1@10.0.0.5", "*@10.1.0.0/16", "DX2@*"]
+            [storage]
+            root = "/srv/hilum"
+            [[pacs]]
+            name = "main"
+            ae_title = "PACS"
+            host = "10.0.0.9"
+            port = 104
+            [[pacs]]
+            name = "second"
+            ae_title = "PACS2"
+            host = "10.0.0.10"
+            port = 11112
+            """,
+        )
+    )
+    assert settings.dicom.ae_title == "CHEST"
+    assert settings.storage.url == "sqlite:////srv/hilum/hilum.sqlite"
+    assert [pacs.name for pacs in settings.pacs] == ["main", "second"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[dicom]\nport = 70000", ["dicom.port", "70000", "65535"]),
+        ("[dicom]\nprot = 104", ["dicom.prot", "no such key", "port"]),
+        ("[dcom]\nport = 104", ["dcom", "no such key", "dicom"]),
+        ('[dicom]\nae_title = "MUCH TOO LONG A TITLE"', ["dicom.ae_title", "16"]),
+        ('[dicom]\nae_title = "back\\\\slash"', ["dicom.ae_title", "backslash"]),
+        ('[dicom]\nallowed_callers = ["CR1"]', ["dicom.allowed_callers", "AE@address"]),
+        ('[dicom]\nallowed_callers = ["CR1@nowhere"]', ["dicom.allowed_callers", "network"]),
+        ("[report]\nstudy_quiet_s = -1", ["report.study_quiet_s", "-1", "0"]),
+        ('[[pacs]]\nname = "a"\nhost = "h"\nport = 1', ["pacs.0.ae_title", "required"]),
+        (
+            '[[pacs]]\nname="a"\nae_title="A"\nhost="h"\nport=1\n'
+            '[[pacs]]\nname="a"\nae_title="B"\nhost="h"\nport=1',
+            ["pacs.name", '"a"', "unique"],
+        ),
+        ("[dicom", ["not TOML"]),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, text: str, told: list[str]) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SettingsError) as caught:
+        load(path)
+    for part in [str(path), *told]:
+        assert part in str(caught.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such configuration file"):
+        load(tmp_path / "absent.toml")
+
+
+def test_text_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "hilum.toml"
+    path.write_bytes(b"[dicom]\nae_title = '\xff'")
+    with pytest.raises(SettingsError, match="UTF-8"):
+        load(path)
+
+
+def test_the_environment_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DICOM", '{"port": 1}')
+    assert load(write(tmp_path, "")).dicom == DicomSettings()
+
+
+def test_every_key_has_a_description() -> None:
+    for section in Settings.model_fields.values():
+        fields = getattr(section.annotation, "model_fields", {})
+        for name, field in fields.items():
+            assert field.description, name
