@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
-from classifier.bundle import load_bundle
-from classifier.classify import Classifier
 from pynetdicom import AE, _config, build_context
 from rich.table import Table
 
+from classifier.bundle import load_bundle
+from classifier.classify import Classifier
 from classifier.errors import ClassifierError
 from daemon.contexts import COMPREHENSIVE_SR, VERIFICATION
 from daemon.settings import PacsSettings, Settings
@@ -80,7 +80,9 @@ def _model(settings: Settings) -> Finding:
     except ClassifierError as error:
         return Finding("model", False, str(error), "set classifier.bundle to a sound bundle")
     return Finding(
-        "model", True, f"{classifier.version}, every file as hashed; engine {classifier.engine}"
+        "model",
+        True,
+        f"{classifier.version}, every file as hashed; engine {classifier.engine.name}",
     )
 
 

@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from rich.console import Console
 
+from classifier.errors import ClassifierError
 from daemon import logs, queue_commands
 from daemon.errors import DaemonError, SettingsError
-from daemon.settings import Settings, load
+from daemon.settings import load
+from daemon.simulate_command import simulate
 from storage.errors import StorageError
+from training.errors import TrainingError
 
 app = typer.Typer(
     name="hilum",
@@ -24,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue_commands.app, name="queue")
+app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
@@ -109,31 +114,25 @@ def _needs_training() -> None:
         )
 
 
-def _register_simulate() -> None:
-    from daemon.simulate_command import simulate
-
-    app.command()(simulate)
-
-
-_register_simulate()
-
-
 def main() -> None:
     """Run the command line; what a person reads is one line, never a traceback."""
     try:
         status = app(standalone_mode=False)
     except SettingsError as error:
         _fail(str(error), 2)
-    except (DaemonError, StorageError) as error:
+    except (DaemonError, StorageError, ClassifierError, TrainingError) as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 1)
+    except Exception as error:  # noqa: BLE001 - a traceback may quote a patient's data
+        where = logs.whereabouts(error)
+        _fail(f"unforeseen fault: {where['error']} at {where['at']}", 1)
     sys.exit(status or 0)
 
 
 def _fail(message: str, status: int) -> None:
     typer.echo(f"hilum: {message}", err=True)
     sys.exit(status)
-
-
-__all__ = ["Settings", "app", "main"]

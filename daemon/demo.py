@@ -1,8 +1,7 @@
-"""`hilum demo`: real radiographs through the real service into a PACS, and a table of the outcome."""
+"""`hilum demo`: real radiographs through the real service into a PACS, and what came of them."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -33,7 +32,6 @@ from daemon.report import render_text
 from daemon.simulate import SendOutcome, SimulatedObject, demo_objects, send
 from storage.database import open_database
 from storage.outbox import Outbox
-from storage.queue import Queue
 from storage.records import DeliveryState, ResultStatus, StudyRow
 from storage.studies import Studies
 
@@ -119,7 +117,7 @@ class SmallPacs:
 
     def fetch(self, folder: Path) -> list[Path]:
         """Write each object that was stored as a file; return the files."""
-        return [shutil.copy(file, folder / file.name) for file in sorted(self.folder.iterdir())]
+        return [Path(shutil.copy(file, folder)) for file in sorted(self.folder.iterdir())]
 
 
 @contextmanager
@@ -213,12 +211,16 @@ class Row:
     @property
     def status(self) -> ResultStatus | None:
         """Whether the image was analysed; None without any answer."""
-        return self.study.instances[0].result.status if self.study and self.study.instances else None
+        if self.study is None or not self.study.instances:
+            return None
+        return self.study.instances[0].result.status
 
     @property
     def wait_ms(self) -> float | None:
         """From the acknowledgement to the report in the PACS, in milliseconds."""
-        return None if self.stored_at is None else max(0.0, self.stored_at - self.answered_at) * 1000
+        if self.stored_at is None:
+            return None
+        return max(0.0, self.stored_at - self.answered_at) * 1000
 
 
 def run(folder: Path, console: Console) -> int:
@@ -243,7 +245,7 @@ def run(folder: Path, console: Console) -> int:
     )
     console.print("Decision support only: not a medical device.")
     line, lost = _summary(rows)
-    print(line)  # noqa: T201 - the last line is for programs as well, and never wrapped
+    print(line)
     return 1 if lost else 0
 
 
@@ -281,7 +283,7 @@ def _send_all(
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("sending", total=len(objects))
         for one in objects:
-            outcome = send([one], "127.0.0.1", port, "DEMO_CR", "HILUM")[0]
+            outcome = send([one.dataset], "127.0.0.1", port, "DEMO_CR", "HILUM")[0]
             row = Row(one, outcome, time.time())
             row.repeated = any(one.sop_instance_uid == r.sent.sop_instance_uid for r in rows)
             rows.append(row)
@@ -374,12 +376,3 @@ def _summary(rows: list[Row]) -> tuple[str, int]:
         f" median {median:.0f} ms"
     )
     return line, lost + (len(rows) - len(acknowledged))
-
-
-def published_labels(folder: Path) -> dict[str, str]:
-    """Return the published label of each demo radiograph by file name."""
-    with (folder / "labels.csv").open(newline="") as file:
-        return {row["image"]: row["labels"] for row in csv.DictReader(file)}
-
-
-__all__ = ["Queue", "published_labels", "run"]

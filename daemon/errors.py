@@ -18,5 +18,9 @@ class CannotListen(DaemonError):
     """The DICOM port cannot be opened."""
 
 
+class NoStudy(DaemonError):
+    """The object has no Study Instance UID, so that no report can name its study."""
+
+
 class PeerUnreachable(DaemonError):
     """The peer did not accept an association."""

@@ -16,11 +16,12 @@ import time
 
 import structlog
 from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event as DicomEvent
 from pynetdicom.transport import ThreadedAssociationServer
-from storage.queue import Queue
 
 from daemon import admission, contexts, logs, process
 from daemon.errors import CannotListen
@@ -30,6 +31,7 @@ from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from storage.database import open_database
 from storage.errors import OutOfSpace, StorageError, SyncFailed
 from storage.objects import ObjectStore
+from storage.queue import Queue
 from storage.records import Acceptance, Arrival
 
 # PS3.4 annex B.2.3 and PS3.7 annex C: the statuses that we answer a C-STORE with.
@@ -51,6 +53,7 @@ STATUS_CODES = {
 }
 
 _UID = re.compile(r"[0-9.]{1,64}")
+_NO_UID = "0"
 _ACCEPTANCE_EVENTS = {
     Acceptance.NEW: Event.INSTANCE_ACCEPTED,
     Acceptance.REPEATED: Event.INSTANCE_REPEATED,
@@ -70,7 +73,9 @@ class Listener:
 
     def start(self) -> int:
         """Open the port; return its number. Raises CannotListen."""
-        _config.ENFORCE_UID_CONFORMANCE = False  # we check, to answer with a status of our own
+        # A UID that is none would end the association; we answer it with a status of its own
+        _config.ENFORCE_UID_CONFORMANCE = False
+        _config.VALIDATORS["UI"] = lambda _: (True, "")
         _config.UNRESTRICTED_STORAGE_SERVICE = False
         _config.LOG_HANDLER_LEVEL = "none"
         entity = AE(ae_title=self._settings.ae_title)
@@ -88,6 +93,7 @@ class Listener:
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_RELEASED, self._ended, ["released"]),
             (evt.EVT_ABORTED, self._ended, ["aborted"]),
+            (evt.EVT_DIMSE_RECV, _name_the_nameless),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
         ]
@@ -174,7 +180,7 @@ class Listener:
         request = event.request
         uid = str(request.AffectedSOPInstanceUID or "")
         sop_class = str(request.AffectedSOPClassUID or "")
-        if not _UID.fullmatch(uid):
+        if not _UID.fullmatch(uid) or uid == _NO_UID:
             log.warning(Event.INSTANCE_REFUSED, status="0117", reason="the UID is not a UID")
             return INVALID_SOP_INSTANCE
         if sop_class != event.context.abstract_syntax:
@@ -212,6 +218,16 @@ class Listener:
         return SUCCESS
 
 
+def _name_the_nameless(event: DicomEvent) -> None:
+    """Give a C-STORE without a SOP Instance UID one that is refused.
+
+    pynetdicom drops such a request, and the peer would wait for its time-out.
+    """
+    command = event.message.command_set
+    if isinstance(event.message, C_STORE_RQ) and not command.get("AffectedSOPInstanceUID"):
+        command.AffectedSOPInstanceUID = _NO_UID
+
+
 def _file_header(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
     """Return preamble, prefix and file meta information (PS3.10 section 7.1).
 
@@ -220,12 +236,12 @@ def _file_header(sop_class: str, sop_instance: str, transfer_syntax: str) -> byt
     """
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = sop_class
-    meta.MediaStorageSOPInstanceUID = sop_instance
-    meta.TransferSyntaxUID = transfer_syntax
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.MediaStorageSOPClassUID = UID(sop_class)
+    meta.MediaStorageSOPInstanceUID = UID(sop_instance)
+    meta.TransferSyntaxUID = UID(transfer_syntax)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    return bytes(128) + b"DICM" + encode_file_meta(meta)
+    return b"".join((bytes(128), b"DICM", encode_file_meta(meta)))
 
 
 def serve(settings: Settings, stop: process.Stop, owner: str) -> int:

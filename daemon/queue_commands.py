@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-from storage.outbox import Outbox
-from storage.queue import Queue
-from storage.studies import Studies
 
 from daemon.settings import load
 from storage.database import Database, open_database
-from storage.records import JobState
+from storage.outbox import Outbox
+from storage.queue import Queue
+from storage.records import DeliveryId, JobId, JobState, StudyId
+from storage.studies import Studies
 
 app = typer.Typer(help="The queue, the quarantine and the outbox.", no_args_is_help=True)
 
@@ -82,7 +82,7 @@ def list_(
 def show(job: Job, config: Config) -> None:
     """Show all that is known of one job, as JSON."""
     with _opened(config) as database:
-        typer.echo(json.dumps(Queue(database).show(job), indent=1, default=str))
+        typer.echo(json.dumps(Queue(database).show(JobId(job)), indent=1, default=str))
 
 
 @app.command()
@@ -94,12 +94,13 @@ def retry(
 ) -> None:
     """Try again what was given up: a job, or a delivery."""
     with _opened(config) as database:
-        again: Callable[[int, float], None] = Queue(database).retry_by_hand
+        now = time.time()
         if delivery:
-            again = Outbox(database).retry_by_hand
+            Outbox(database).retry_by_hand(DeliveryId(number), now)
         elif study:
-            again = Studies(database).retry_by_hand
-        again(number, time.time())
+            Studies(database).retry_by_hand(StudyId(number), now)
+        else:
+            Queue(database).retry_by_hand(JobId(number), now)
     typer.echo(f"{number} will be tried again")
 
 
@@ -111,7 +112,7 @@ def quarantine(
 ) -> None:
     """Take a waiting job out of the queue."""
     with _opened(config) as database:
-        Queue(database).quarantine_by_hand(job, reason, time.time())
+        Queue(database).quarantine_by_hand(JobId(job), reason, time.time())
     typer.echo(f"{job} is in quarantine")
 
 

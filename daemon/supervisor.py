@@ -14,16 +14,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.outbox import Outbox
-from storage.queue import Queue
-from storage.studies import Studies
-
 from daemon import logs, process
 from daemon.events import Event
 from daemon.settings import Settings
 from storage.database import Database, lock_root, open_database
 from storage.errors import StorageError
 from storage.objects import ObjectStore
+from storage.outbox import Outbox
+from storage.queue import Queue
+from storage.studies import Studies
 
 WATCH_S = 0.1
 LEASES_EVERY_S = 2.0

@@ -6,20 +6,21 @@ committed never was.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
 from io import BytesIO
 
 import structlog
+from pydicom.dataset import Dataset
+
 from classifier.bundle import load_bundle
 from classifier.classify import Classifier
-from pydicom.dataset import Dataset
-from storage.queue import Queue
-from storage.studies import Studies
-
+from classifier.decode import read_object
 from classifier.errors import ClassifierError, NotEligible, Undecodable
 from daemon import logs, process
+from daemon.errors import NoStudy
 from daemon.events import Event
 from daemon.report import Device, HeaderUnreadable, build_report, encode, read_header
 from daemon.settings import Settings
@@ -27,12 +28,16 @@ from daemon.uids import is_own
 from storage.database import Database, open_database
 from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError
 from storage.objects import ObjectStore
-from storage.records import Job, NewReport, Result, ResultStatus, StudyJob
+from storage.queue import Queue
+from storage.records import Job, NewReport, Result, ResultStatus, Sha256, StudyJob
+from storage.studies import Studies
 
 LEASE_S = 30.0  # a claim older than this is taken for hung, and its process killed
 ATTEMPTS = 3
 POLL_S = 0.05
 RETRY_S = 2.0
+
+_UID = re.compile(r"[0-9.]{1,64}")
 
 
 class Worker:
@@ -80,39 +85,43 @@ class Worker:
         started = time.monotonic()
         study_uid: str | None = None
         try:
-            content = self._objects.read(arrival.sha256)
-            header = read_header(BytesIO(content))
-            study_uid = str(header.StudyInstanceUID)
+            if job.attempts > ATTEMPTS + 1:  # even to read its header ends the process
+                self._quarantine(log, job, "crashed", "reading it ended the process", None)
+                return
+            dataset = read_object(self._objects.read(arrival.sha256))
+            study_uid = _study_of(dataset)
             if job.attempts > ATTEMPTS:
                 # The attempts before ended with the process, or were killed for their lease
                 self._quarantine(log, job, "crashed", "decoding ended the process", study_uid)
                 return
-            if is_own(header):
+            if is_own(dataset):
                 self._queue.ignore(job, "own_object", "made by Hilum itself", self._clock())
                 log.info(Event.INSTANCE_IGNORED, reason="own_object")
                 return
-            result = self._classify(content)
+            result = self._classify(dataset)
             self._queue.finish(
                 job, result, study_uid, self._settings.report.study_quiet_s, self._clock()
             )
             self._log_result(log, result, started)
         except LostClaim:
             log.warning(Event.CLAIM_LOST)
-        except (HeaderUnreadable, ObjectMissing, ObjectDamaged) as error:
+        except (Undecodable, NoStudy, ObjectMissing, ObjectDamaged) as error:
             code = _QUARANTINE_CODES[type(error)]
             self._quarantine(log, job, code, str(error), study_uid)
         except Exception as error:  # noqa: BLE001 - the next image must not suffer from this one
             self._put_back(log, job, error, study_uid)
 
-    def _classify(self, content: bytes) -> Result:
+    def _classify(self, dataset: Dataset) -> Result:
         try:
-            prepared = self._classifier.prepare(content)
+            prepared = self._classifier.prepare(dataset)
         except NotEligible as error:
             return Result(ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text)
         except Undecodable as error:
             return Result(ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error))
-        findings = self._classifier.infer(prepared)
-        return Result(ResultStatus.ANALYSED, bundle=self._classifier.version, findings=findings)
+        found = self._classifier.infer(prepared)
+        return Result(
+            ResultStatus.ANALYSED, bundle=self._classifier.version, findings=found.findings
+        )
 
     def _put_back(
         self,
@@ -196,7 +205,7 @@ class Worker:
             log.error(Event.REPORT_FAILED, **where)
             self._studies.failed(study, "failed", where["error"], now + RETRY_S, now)
 
-    def _header(self, sha256: str) -> Dataset | None:
+    def _header(self, sha256: Sha256) -> Dataset | None:
         try:
             return read_header(BytesIO(self._objects.read(sha256)))
         except (HeaderUnreadable, ObjectMissing, ObjectDamaged):
@@ -204,10 +213,19 @@ class Worker:
 
 
 _QUARANTINE_CODES: dict[type[Exception], str] = {
-    HeaderUnreadable: "header_unreadable",
+    Undecodable: "unreadable",
+    NoStudy: "no_study",
     ObjectMissing: "object_missing",
     ObjectDamaged: "object_damaged",
 }
+
+
+def _study_of(dataset: Dataset) -> str:
+    """Return the Study Instance UID, which a report cannot do without. Raises NoStudy."""
+    uid = str(dataset.get("StudyInstanceUID") or "")
+    if not _UID.fullmatch(uid):
+        raise NoStudy
+    return uid
 
 
 def serve(settings: Settings, stop: process.Stop, owner: str) -> int:
@@ -221,7 +239,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str) -> int:
     database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root)
     worker = Worker(settings, objects, database, classifier, owner)
-    log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine)
+    log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine.name)
     while not stop:
         try:
             busy = worker.step()

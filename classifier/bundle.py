@@ -1,0 +1,304 @@
+"""A model bundle: a folder of weights, graphs and a manifest, verified byte by byte.
+
+Nothing in it is run or unpickled: the manifest is JSON checked against a schema, the weights are
+safetensors, a graph is OpenVINO IR. A bundle is written once and never edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass as plain_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from classifier.calibration import Calibration
+from classifier.errors import BundleRefused
+from classifier.network import Architecture, Weights, weight_shapes
+from classifier.preprocessing import VERSIONS
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+MAX_BYTES = 60_000_000
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["int8", "bf16", "f32"]
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Code:
+    """A coded concept; PS3.16 section 8.1 for the scheme."""
+
+    value: Annotated[str, Field(min_length=1, max_length=16)]
+    scheme: Annotated[str, Field(min_length=1, max_length=16)]
+    meaning: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class FindingLabel:
+    """A finding: its key, its code, and the names that published labels give it."""
+
+    name: Key
+    code: Code
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class FindingOutput:
+    """A finding as the network's output of the same position answers it."""
+
+    label: FindingLabel
+    calibration: Calibration
+    threshold: Share
+
+
+@dataclass(frozen=True, config=STRICT)
+class Interval:
+    """A figure with the bounds of its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, config=STRICT)
+class FindingMetrics:
+    """Figures of one finding; None where the data hold one class only."""
+
+    positives: int
+    auc: Interval | None
+    accuracy: Share
+    sensitivity: Share | None
+    specificity: Share | None
+    ece: Share
+    brier: Share
+
+
+@dataclass(frozen=True, config=STRICT)
+class Metrics:
+    """Figures on patients that the weights were not trained on, and what those were."""
+
+    data: str
+    images: int
+    patients: int
+    macro_auc: Interval | None
+    findings: dict[str, FindingMetrics]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainingData:
+    """What the bundle learnt from. The fingerprint is that of `training.dataset`."""
+
+    credit: str
+    images: int
+    patients: int
+    fingerprint: Hash
+    holdout: str
+    seed: int
+
+
+@dataclass(frozen=True, config=STRICT)
+class Graph:
+    """A stored OpenVINO IR: its .xml and its .bin."""
+
+    xml: FileName
+    bin: FileName
+
+
+@dataclass(frozen=True, config=STRICT)
+class Parity:
+    """How far a precision is from f32 on the hold-out: what the engine gate reads.
+
+    `decisions` is the share of present/absent decisions that differ.
+    """
+
+    macro_auc_difference: float
+    decisions: Share
+
+    @property
+    def passed(self) -> bool:
+        return abs(self.macro_auc_difference) <= 0.005 and self.decisions <= 0.01
+
+
+class Manifest(BaseModel):
+    """What manifest.json holds; all of it, and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    name: Key
+    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$")]
+    created: AwareDatetime
+    intended_use: str
+    preprocessing: str
+    architecture: Architecture
+    findings: tuple[FindingOutput, ...]
+    threshold_target: str
+    training: TrainingData
+    metrics: Metrics
+    graphs: dict[Precision, Graph] = {}
+    parity: dict[Precision, Parity] = {}
+    files: dict[FileName, Hash]
+
+
+@plain_dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. `digest` is the SHA-256 of its manifest, and so of all that it names."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def version(self) -> str:
+        """Name and version, as results and reports state it."""
+        return f"{self.manifest.name} {self.manifest.version}"
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, verified.
+
+        Raises:
+            BundleRefused: the file is missing, too large or was changed.
+        """
+        return _read_verified(self.folder, name, self.manifest.files.get(name, ""))
+
+    def weights(self) -> Weights:
+        """All weights as float32.
+
+        Raises:
+            BundleRefused: they are damaged, or not those of the architecture.
+        """
+        try:
+            tensors = load_tensors(self.read(WEIGHTS))
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise BundleRefused(f"{WEIGHTS} cannot be read ({type(error).__name__}).") from error
+        shapes = weight_shapes(self.manifest.architecture)
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+            raise BundleRefused(f"{WEIGHTS} does not hold the weights of the architecture.")
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise BundleRefused(f"{WEIGHTS} holds infinite values.")
+        return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+def load_bundle(folder: Path | str = "default") -> Bundle:
+    """A bundle whose every file has the hash that the manifest states.
+
+    Raises:
+        BundleRefused: names the file that is missing, changed, unknown or malformed.
+    """
+    folder = default_folder() if str(folder) == "default" else Path(folder)
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+        names = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise BundleRefused(f"{folder / MANIFEST} cannot be read: {error.strerror}.") from error
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        raise BundleRefused(f"{MANIFEST} is malformed: {where}: {first['msg']}.") from error
+    _check(manifest)
+    unknown, missing = names - {MANIFEST, *manifest.files}, set(manifest.files) - names
+    if unknown or missing:
+        raise BundleRefused(
+            "The bundle's files are not those of its manifest. Unknown: "
+            f"{', '.join(sorted(unknown)) or 'none'}. Missing: {', '.join(sorted(missing)) or 'none'}."
+        )
+    for name, expected in manifest.files.items():
+        _read_verified(folder, name, expected)
+    return Bundle(folder, manifest, hashlib.sha256(raw).hexdigest())
+
+
+def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle: all of it appears at once under `folder`, or nothing.
+
+    `manifest.files` is filled in from `contents`.
+
+    Raises:
+        BundleRefused: `folder` exists already, or what would be written is no valid bundle.
+    """
+    if folder.exists():
+        raise BundleRefused(f"{folder} exists already; a bundle is never edited.")
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    manifest = Manifest.model_validate({**manifest.model_dump(), "files": hashes})
+    text = manifest.model_dump_json(indent=1) + "\n"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for name, data in {**contents, MANIFEST: text.encode()}.items():
+            with (draft / name).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        load_bundle(draft).weights()
+        draft.chmod(0o755)
+        _sync_folder(draft)
+        draft.rename(folder)
+        _sync_folder(folder.parent)
+    finally:
+        if draft.exists():
+            shutil.rmtree(draft)
+    return load_bundle(folder)
+
+
+def pack_weights(weights: Weights) -> bytes:
+    """safetensors in half precision."""
+    halves = {name: array.astype(np.float16) for name, array in sorted(weights.items())}
+    return bytes(save_tensors(halves))
+
+
+def default_folder() -> Path:
+    """Where the bundle that ships with the product stands."""
+    return Path(str(files("classifier.bundles"))) / "default"
+
+
+def _check(manifest: Manifest) -> None:
+    names = tuple(finding.label.name for finding in manifest.findings)
+    graphs = {name for graph in manifest.graphs.values() for name in (graph.xml, graph.bin)}
+    if manifest.preprocessing not in VERSIONS:
+        raise BundleRefused(
+            f"{MANIFEST} names an unknown preprocessing. Allowed: {', '.join(VERSIONS)}. "
+            f"Received: {manifest.preprocessing}."
+        )
+    if not names or names != manifest.architecture.targets or len(set(names)) != len(names):
+        raise BundleRefused(f"{MANIFEST}: the findings are not the network's targets.")
+    if {WEIGHTS} | graphs != set(manifest.files):
+        raise BundleRefused(f"{MANIFEST}: the files are not the weights and the graphs.")
+
+
+def _read_verified(folder: Path, name: str, expected: str) -> bytes:
+    path = folder / name
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
+            raise BundleRefused(f"{name} is no regular file of at most {MAX_BYTES:,} bytes.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleRefused(f"{name} cannot be read: {error.strerror}.") from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise BundleRefused(f"{name} was changed: its SHA-256 is not that of the manifest.")
+    return data
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,212 @@
+"""Stored values to a displayed radiograph, and that to the input of a network.
+
+Every step that a display applies (modality LUT or rescale, padding, VOI LUT or window, inversion:
+PS3.3 sections C.11.1, C.11.2 and C.7.5.1.1.2, PS3.4 section N.2) is a function of the stored value
+alone. The steps are composed once into a table with one entry per possible value, and the table is
+applied in one pass: exact to half a grey level, and no full-size float copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from classifier.decode import DECODE_FAULTS, image_file_pixels, stored_pixels
+from classifier.errors import Undecodable
+
+PERCENTILES = (0.5, 99.5)
+"""Of the stored values, the window where the object gives none."""
+
+BORDER_GREY = 12
+"""A line of the image is border where nearly all of it is no brighter (collimator, padding)."""
+
+BORDER_SHARE = 0.02
+"""Share of a border line that may be brighter (a marker, burnt-in text)."""
+
+Grey = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Radiograph:
+    """A radiograph as displayed: grey 0 (black) to 255, air dark, without its collimator border.
+
+    `grey` is the part of the image that starts at (`top`, `left`) of `rows` x `columns`.
+    """
+
+    grey: Grey
+    rows: int
+    columns: int
+    top: int = 0
+    left: int = 0
+
+
+def from_dicom(dataset: Dataset) -> Radiograph:
+    """Raises: Undecodable: see `classifier.decode.stored_pixels`."""
+    stored = stored_pixels(dataset)
+    if stored.ndim == 3:
+        return _cropped(_displayed_rgb(stored))
+    try:
+        return _cropped(_look_up(display_table(dataset, stored), stored))
+    except DECODE_FAULTS as error:
+        raise Undecodable(
+            f"A lookup table or window of the object is malformed ({type(error).__name__})."
+        ) from error
+
+
+def from_image_file(path: Path) -> Radiograph:
+    """A PNG or JPEG file is read like a MONOCHROME2 object without a window.
+
+    Raises: Undecodable: see `classifier.decode.image_file_pixels`.
+    """
+    stored = image_file_pixels(path)
+    if stored.ndim == 3:
+        return _cropped(_displayed_rgb(stored))
+    header = Dataset()
+    header.BitsStored = 8 * stored.dtype.itemsize
+    return _cropped(_look_up(display_table(header, stored), stored))
+
+
+def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:
+    """Grey level for each value that a pixel container (8 or 16 bits) may hold."""
+    cells = _cells(dataset, 8 * stored.dtype.itemsize)
+    values = _modality(dataset, cells)
+    padding = _padding(dataset, cells)
+    shown = _voi_lut(dataset, values)
+    if shown is None:
+        shown = _window(dataset, values)
+    if shown is None:
+        shown = _percentile_window(values, padding, stored)
+    if (
+        dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+        or dataset.get("PresentationLUTShape") == "INVERSE"
+    ):
+        shown = 1.0 - shown  # both together are one inversion (PS3.3 section C.11.6.1.2)
+    shown[padding] = 0.0
+    return np.asarray(np.rint(255.0 * shown), dtype=np.uint8)
+
+
+def _cells(dataset: Dataset, bits: int) -> NDArray[np.int64]:
+    """The pixel cell within each container value, sign extended; PS3.5 section 8.1.1."""
+    stored = int(dataset.BitsStored)
+    native = not _is_compressed(dataset)
+    shift = int(dataset.get("HighBit", stored - 1)) + 1 - stored if native else 0
+    cells = (np.arange(1 << bits, dtype=np.int64) >> shift) & ((1 << stored) - 1)
+    if dataset.get("PixelRepresentation") == 1:
+        cells[cells >= 1 << (stored - 1)] -= 1 << stored
+    return cells
+
+
+def _is_compressed(dataset: Dataset) -> bool:
+    """Whether the pixels were encapsulated: a decoder returns values, not cells."""
+    meta = getattr(dataset, "file_meta", None)
+    return meta is not None and bool(meta.TransferSyntaxUID.is_compressed)
+
+
+def _modality(dataset: Dataset, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    if dataset.get("ModalityLUTSequence"):
+        entries, first, _ = _lut(dataset.ModalityLUTSequence[0], dataset)
+        return entries[np.clip(cells - first, 0, len(entries) - 1)]
+    slope = float(dataset.get("RescaleSlope") or 1.0)
+    return cells * slope + float(dataset.get("RescaleIntercept") or 0.0)
+
+
+def _padding(dataset: Dataset, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """PixelPaddingValue and, where given, its range limit; PS3.3 section C.7.5.1.1.2."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(cells.shape, dtype=np.bool_)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    return (cells >= low) & (cells <= high)
+
+
+def _voi_lut(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    if not dataset.get("VOILUTSequence"):
+        return None
+    entries, first, bits = _lut(dataset.VOILUTSequence[0], dataset)
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
+    return np.clip(entries[index] / ((1 << bits) - 1), 0.0, 1.0)
+
+
+def _window(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """PS3.3 section C.11.2.1.2 and, for the other functions, C.11.2.1.3."""
+    center, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
+    if center is None or width is None:
+        return None
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    if not width > 0 or (function == "LINEAR" and width < 1):
+        return None
+    if function == "SIGMOID":
+        return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4 * (values - center) / width, -50, 50))))
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1.0
+    if width == 0:
+        return np.asarray(values > center, dtype=np.float64)
+    return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+
+
+def _percentile_window(
+    values: NDArray[np.float64], padding: NDArray[np.bool_], stored: NDArray[Any]
+) -> NDArray[np.float64]:
+    """From a regular sample of a quarter of a million pixels at most, which is plenty."""
+    step = max(1, int(np.sqrt(stored.size / 250_000)))
+    counts = np.bincount(stored[::step, ::step].ravel(), minlength=len(values))
+    counts[padding] = 0
+    present = np.flatnonzero(counts)
+    if len(present) == 0:
+        return np.zeros_like(values)
+    ordered = present[np.argsort(values[present], kind="stable")]
+    share = np.cumsum(counts[ordered]) / counts.sum() * 100.0
+    low, high = (values[ordered[np.searchsorted(share, p)]] for p in PERCENTILES)
+    return np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
+
+
+def _lut(item: Dataset, dataset: Dataset) -> tuple[NDArray[np.float64], int, int]:
+    """Entries, first value mapped and bits of a LUT; PS3.3 sections C.11.1.1 and C.11.2.1.1."""
+    count, first, bits = (int(v) for v in item.LUTDescriptor)
+    count, data = count or 1 << 16, item.LUTData
+    if isinstance(data, bytes):
+        little = dataset.original_encoding[1] is not False
+        wide = len(data) >= 2 * count
+        data = np.frombuffer(data, dtype=f"{'<' if little else '>'}u{2 if wide else 1}")
+    entries = np.atleast_1d(np.asarray(data, dtype=np.float64))[:count]
+    if not 8 <= bits <= 16 or len(entries) < count:
+        raise ValueError("lookup table shorter than it says")
+    return entries, first, bits
+
+
+def _first(value: Any) -> float | None:
+    if isinstance(value, MultiValue | list):
+        value = value[0] if len(value) else None
+    return None if value is None or value == "" else float(value)
+
+
+def _look_up(table: Grey, stored: NDArray[Any]) -> Grey:
+    return np.asarray(cv2.LUT(np.ascontiguousarray(stored), table), dtype=np.uint8)
+
+
+def _displayed_rgb(rgb: NDArray[Any]) -> Grey:
+    grey = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
+    header = Dataset()
+    header.BitsStored = 8
+    return _look_up(display_table(header, grey), grey)
+
+
+def _cropped(grey: Grey) -> Radiograph:
+    """Cut off dark lines at the four sides, unless more than half of the image would go."""
+    rows, columns = grey.shape
+    bright = grey > BORDER_GREY
+    kept_rows = np.flatnonzero(bright.mean(axis=1) > BORDER_SHARE)
+    kept_columns = np.flatnonzero(bright.mean(axis=0) > BORDER_SHARE)
+    if 2 * len(kept_rows) < rows or 2 * len(kept_columns) < columns:
+        return Radiograph(grey, rows, columns)
+    top, bottom = int(kept_rows[0]), int(kept_rows[-1]) + 1
+    left, right = int(kept_columns[0]), int(kept_columns[-1]) + 1
+    return Radiograph(grey[top:bottom, left:right], rows, columns, top, left)

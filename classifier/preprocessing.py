@@ -1,0 +1,96 @@
+"""From a displayed radiograph to the input of a network, by the version that a bundle names.
+
+A version is never changed once a bundle was trained with it: a better one gets a new name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.pixels import Grey, Radiograph
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How the displayed image becomes a square.
+
+    `working` is the side in pixels at which contrast is equalised (CLAHE; Zuiderveld, Graphics
+    Gems IV, 1994), before the reduction to the network's side. `zoom` above 1 cuts the margins.
+    """
+
+    working: int = 512
+    clahe_clip: float = 2.0
+    clahe_tiles: int = 8
+    zoom: float = 1.0
+
+
+VERSIONS: dict[str, Preprocessing] = {
+    "pad-clahe-1": Preprocessing(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the network's input lies on the image: x = left + scale * column, y likewise.
+
+    `rows` and `columns` are those of the image, `scale` is image pixels per input pixel.
+    """
+
+    rows: int
+    columns: int
+    top: float
+    left: float
+    scale: float
+    side: int
+
+    def on_image(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map (h, w) over the input, resampled to (rows, columns) of the image; 0 outside."""
+        step = self.scale * self.side / field.shape[1]
+        matrix = np.array(
+            [
+                [step, 0, self.left + step / 2 - 0.5],
+                [0, step, self.top + step / 2 - 0.5],
+            ]
+        )
+        size = (self.columns, self.rows)
+        return np.asarray(cv2.warpAffine(field, matrix, size, flags=cv2.INTER_LINEAR))
+
+
+def network_input(radiograph: Radiograph, version: str, side: int) -> tuple[Grey, Placement]:
+    """A (side, side) image with the aspect ratio kept, black where there is no image."""
+    how = VERSIONS[version]
+    height, width = radiograph.grey.shape
+    extent = max(height, width) / how.zoom  # of the square, in image pixels
+    square = _square(radiograph.grey, how.working, extent)
+    if how.clahe_clip > 0:
+        tiles = (how.clahe_tiles, how.clahe_tiles)
+        square = cv2.createCLAHE(how.clahe_clip, tiles).apply(square)
+    image = np.asarray(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA))
+    placement = Placement(
+        rows=radiograph.rows,
+        columns=radiograph.columns,
+        top=radiograph.top + (height - extent) / 2,
+        left=radiograph.left + (width - extent) / 2,
+        scale=extent / side,
+        side=side,
+    )
+    return image, placement
+
+
+def _square(grey: Grey, side: int, extent: float) -> Grey:
+    """The middle of `grey`, `extent` pixels in each direction, as (side, side)."""
+    height, width = grey.shape
+    high, wide = (min(n, round(extent)) for n in (height, width))
+    top, left = (height - high) // 2, (width - wide) // 2
+    part = grey[top : top + high, left : left + wide]
+    new = (max(1, round(wide * side / extent)), max(1, round(high * side / extent)))
+    shrinks = side <= extent
+    part = cv2.resize(part, new, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    square = np.zeros((side, side), dtype=np.uint8)
+    top, left = (side - new[1]) // 2, (side - new[0]) // 2
+    square[top : top + new[1], left : left + new[0]] = part
+    return square

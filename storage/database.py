@@ -1,0 +1,231 @@
+"""The database: how it is opened, locked, migrated and checked.
+
+What SQLite and PostgreSQL do differently stands here and nowhere else; `FOR UPDATE SKIP
+LOCKED`, which SQLAlchemy leaves out for SQLite, is the one exception.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from storage.errors import (
+    AlreadyServing,
+    DatabaseBusy,
+    DatabaseDamaged,
+    OutOfSpace,
+    StorageError,
+    SyncFailed,
+)
+from storage.migrations import MIGRATIONS, MigrationOutcome, migrate
+from storage.objects import make_folder
+
+__all__ = ["Database", "MigrationOutcome", "RootLock", "lock_root", "open_database"]
+
+BUSY_TIMEOUT_S = 10.0
+
+_WAL_SAFE = (3, 51, 3)
+_WAL_SAFE_BRANCHES = {(3, 50): 7, (3, 44): 6}  # releases that have the fix carried back
+
+
+def journal_mode(version: tuple[int, int, int]) -> str:
+    """Which SQLite journal is safe: "WAL", or "TRUNCATE" on a version with the WAL-reset race.
+
+    There, connections that race at a WAL reset can corrupt the database. TRUNCATE with
+    synchronous=FULL syncs the emptied journal too, so that no power loss revives it.
+    """
+    major, minor, patch = version
+    fixed = version >= _WAL_SAFE or patch >= _WAL_SAFE_BRANCHES.get((major, minor), patch + 1)
+    return "WAL" if fixed else "TRUNCATE"
+
+
+def open_database(url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
+    """Open the database at a SQLAlchemy URL, for instance ``sqlite:////var/lib/hilum/hilum.db``.
+
+    Each process opens its own: a database does not survive a fork.
+    """
+    return Database(url, busy_timeout_s)
+
+
+class Database:
+    """Transactions on one database. Safe to use from several threads."""
+
+    def __init__(self, url: str, busy_timeout_s: float) -> None:
+        """Open lazily: the first transaction connects. `journal_mode` is None off SQLite."""
+        self.url = make_url(url)
+        self._busy_timeout_s = busy_timeout_s
+        self.journal_mode: str | None = None
+        if self.url.get_backend_name() == "sqlite":
+            self.journal_mode = journal_mode(sqlite3.sqlite_version_info)
+        self._engine = self._open_engine()
+        self._writing = self._engine.execution_options(hilum_write=True)
+        # SQLite has one writer at a time, and its busy handler polls: of ten threads that write
+        # at once the last waited three times as long without this lock.
+        self._writer = Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a transaction that sees one state of the database. Raises DatabaseBusy."""
+        with _storage_errors(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a transaction that is durable once the block has ended without an exception.
+
+        Raises DatabaseBusy, OutOfSpace, DatabaseDamaged, and SyncFailed, after which the
+        process must end.
+        """
+        if self.journal_mode is None:
+            with _storage_errors(), self._engine.begin() as connection:
+                yield connection
+            return
+        if not self._writer.acquire(timeout=self._busy_timeout_s):
+            raise DatabaseBusy
+        try:
+            with _storage_errors(), self._writing.begin() as connection:
+                yield connection
+        finally:
+            self._writer.release()
+
+    def migrate(self, backup_folder: Path, *, scripts: Path = MIGRATIONS) -> MigrationOutcome:
+        """Bring the schema to this release's, all or nothing, and say what was done.
+
+        An older SQLite database is first copied into `backup_folder`; a PostgreSQL one is for
+        its administrator to back up. Raises SchemaTooNew.
+        """
+        # Rebuilding a table in SQLite drops the old one, which with foreign keys on would
+        # delete the rows that refer to it; they can be turned off outside a transaction only.
+        engine = self._open_engine(foreign_keys=False).execution_options(hilum_write=True)
+        try:
+            with _storage_errors(), engine.begin() as connection:
+                return migrate(connection, scripts, backup_folder)
+        finally:
+            engine.dispose()
+
+    def quick_check(self) -> list[str]:
+        """Return what SQLite finds wrong with its file; empty when it is sound."""
+        if self.journal_mode is None:
+            return []
+        try:
+            with self.read() as connection:
+                lines = connection.exec_driver_sql("PRAGMA quick_check").scalars().all()
+        except DatabaseDamaged as error:
+            return [str(error)]
+        return [] if lines == ["ok"] else [str(line) for line in lines]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def _open_engine(self, *, foreign_keys: bool = True) -> Engine:
+        # Statements carry UIDs, which an exception must not show.
+        engine = create_engine(self.url, hide_parameters=True)
+        if self.journal_mode is not None:
+            prepare = _prepare(self.journal_mode, self._busy_timeout_s, foreign_keys)
+            event.listen(engine, "connect", prepare)
+            event.listen(engine, "begin", _begin)
+        return engine
+
+
+def insert_or(connection: Connection, table: Table) -> sqlite.Insert:
+    """Return an INSERT that takes ON CONFLICT, which both dialects spell alike."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)  # type: ignore[return-value]
+
+
+class RootLock:
+    """The exclusive hold on a storage root, given up at the end of the block or process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> RootLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the root up."""
+        os.close(self._descriptor)
+
+
+def lock_root(root: Path) -> RootLock:
+    """Take the storage root for this process and those it forks. Raises AlreadyServing."""
+    make_folder(root)
+    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise AlreadyServing(f"Another Hilum service holds the storage root {root}.") from error
+    return RootLock(descriptor)
+
+
+def _prepare(
+    mode: str, busy_timeout_s: float, foreign_keys: bool
+) -> Callable[[sqlite3.Connection, object], None]:
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # we begin and commit, not the driver
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+        (got,) = connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
+        if got.upper() != mode:
+            raise StorageError(f"SQLite refused the journal mode {mode} and kept {got}.")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
+
+    return prepare
+
+
+def _begin(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once: a transaction that reads first and upgrades later
+    # could not wait for the lock, only fail.
+    write = connection.get_execution_options().get("hilum_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseBusy from error
+    except DBAPIError as error:
+        raise _meaning(error.orig) from error
+    except sqlite3.Error as error:  # from the pragmas of a new connection
+        raise _meaning(error) from error
+
+
+def _meaning(error: BaseException | None) -> StorageError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or _sqlstate(error) == "55P03":
+        return DatabaseBusy()
+    if name == "SQLITE_FULL" or _sqlstate(error) == "53100":
+        return OutOfSpace()
+    if name in {"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}:
+        return SyncFailed()
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return DatabaseDamaged(f"The database file is damaged: {error}.")
+    return StorageError(f"The database refused a statement: {error}.")
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    return getattr(error, "sqlstate", None)

@@ -1,0 +1,308 @@
+"""The queue: every instance that was acknowledged, and how far its classification is.
+
+`storage.records.JobState` draws the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Column, Select, delete, func, select, true, update
+
+from storage.database import Database
+from storage.errors import NotFound
+from storage.jobs import (
+    NO_CLAIM,
+    claimable,
+    give_up,
+    hold_by_hand,
+    insert_instance,
+    insert_job,
+    job_rows,
+    release_claims,
+    study_uid,
+    to_job_row,
+)
+from storage.records import (
+    Acceptance,
+    Arrival,
+    Counts,
+    DeliveryState,
+    Job,
+    JobDetails,
+    JobId,
+    JobRow,
+    JobState,
+    Result,
+    ResultStatus,
+    Sha256,
+    Token,
+)
+from storage.results import INSTANCE_COLUMNS, add_result, answered, cut, to_instance
+from storage.schema import delivery, instance, job, result, study
+
+UID_CONFLICT = "uid_conflict"
+QUARANTINED_BY_HAND = "quarantined_by_hand"
+
+
+class Queue:
+    """The instances and their jobs. Safe to use from several threads."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on a migrated database."""
+        self._database = database
+
+    def accept(self, arrival: Arrival, *, ignored: bool = False) -> Acceptance:
+        """Make the arrival durable: once this returns, it may be acknowledged.
+
+        The first bytes under a SOP Instance UID get a job. The same bytes again change nothing;
+        other bytes are kept and their job is quarantined. `ignored` keeps an object that is
+        never to be classified.
+        """
+        with self._database.write() as connection:
+            first = insert_instance(connection, arrival, contested=False)
+            added = first or insert_instance(connection, arrival, contested=True)
+            if added is None:
+                connection.execute(
+                    update(instance)
+                    .where(instance.c.sop_instance_uid == arrival.sop_instance_uid)
+                    .where(instance.c.sha256 == arrival.sha256)
+                    .values(repeats=instance.c.repeats + 1)
+                )
+                return Acceptance.REPEATED
+            if ignored:
+                insert_job(connection, added, arrival, JobState.DONE)
+                return Acceptance.IGNORED
+            if first is None:
+                insert_job(connection, added, arrival, JobState.QUARANTINED, UID_CONFLICT)
+                return Acceptance.CONFLICT
+            insert_job(connection, added, arrival, JobState.PENDING)
+            return Acceptance.NEW
+
+    def claim(self, owner: str, lease_s: float, now: float) -> Job | None:
+        """Take the job received first among those whose time has come.
+
+        The claim is durable when this returns: an instance that kills its worker is counted.
+        """
+        with self._database.read() as connection:  # an idle worker takes no write lock
+            if connection.execute(claimable(now)).first() is None:
+                return None
+        with self._database.write() as connection:
+            row = connection.execute(claimable(now)).first()
+            if row is None:
+                return None
+            attempts, token, lease_until = row.attempts + 1, row.token + 1, now + lease_s
+            connection.execute(
+                update(job)
+                .where(job.c.id == row.id)
+                .values(
+                    state=JobState.RUNNING,
+                    attempts=attempts,
+                    token=token,
+                    owner=owner,
+                    lease_until=lease_until,
+                    changed_at=now,
+                )
+            )
+        return Job(JobId(row.id), to_instance(row), attempts, Token(token), lease_until)
+
+    def finish(
+        self, job: Job, result: Result, study_instance_uid: str, quiet_s: float, now: float
+    ) -> None:
+        """Store the result and make its study due. Raises LostClaim."""
+        with self._database.write() as connection:
+            give_up(connection, job, now, state=JobState.DONE, reason_code=None, reason=None)
+            add_result(connection, job.instance, result, study_instance_uid, quiet_s, now)
+
+    def ignore(self, job: Job, reason_code: str, reason: str, now: float) -> None:
+        """End the job without a result: an object of ours that came back. Raises LostClaim."""
+        with self._database.write() as connection:
+            give_up(
+                connection, job, now, state=JobState.DONE, reason_code=reason_code, reason=reason
+            )
+
+    def retry(self, job: Job, reason_code: str, reason: str, not_before: float, now: float) -> None:
+        """Put the job back until `not_before`. Raises LostClaim.
+
+        While it waits, no study received later is reported: it may belong to any of them.
+        """
+        with self._database.write() as connection:
+            give_up(
+                connection,
+                job,
+                now,
+                state=JobState.PENDING,
+                reason_code=reason_code,
+                reason=reason,
+                not_before=not_before,
+            )
+
+    def quarantine(
+        self,
+        job: Job,
+        reason_code: str,
+        reason: str,
+        now: float,
+        study_instance_uid: str | None,
+        quiet_s: float,
+    ) -> None:
+        """Give the job up; where its study is known, the report will name it. Raises LostClaim."""
+        with self._database.write() as connection:
+            give_up(
+                connection,
+                job,
+                now,
+                state=JobState.QUARANTINED,
+                reason_code=reason_code,
+                reason=reason,
+            )
+            uid = study_instance_uid or study_uid(connection, job.instance)
+            if uid is not None:
+                answer = Result(ResultStatus.NOT_ANALYSED, reason_code=reason_code, reason=reason)
+                add_result(connection, job.instance, answer, uid, quiet_s, now)
+
+    def release(self, owner: str, now: float) -> int:
+        """Put back at once what a worker held that has died; return how many claims."""
+        with self._database.write() as connection:
+            return release_claims(connection, job.c.owner == owner, study.c.owner == owner, now)
+
+    def release_expired(self, now: float) -> int:
+        """Put back at once every claim whose lease has run out; return how many."""
+        with self._database.write() as connection:
+            return release_claims(
+                connection, job.c.lease_until <= now, study.c.lease_until <= now, now
+            )
+
+    def release_all(self, now: float) -> int:
+        """Put back at once every claim, as nobody who held one is alive at start."""
+        with self._database.write() as connection:
+            return release_claims(connection, true(), true(), now)
+
+    def overdue(self, now: float) -> list[tuple[str, JobId]]:
+        """Return owner and job of every claim whose lease has run out."""
+        running = select(job.c.owner, job.c.id).where(job.c.state == JobState.RUNNING)
+        with self._database.read() as connection:
+            rows = connection.execute(running.where(job.c.lease_until <= now))
+            return [(row.owner, JobId(row.id)) for row in rows]
+
+    def rows(self, states: Collection[JobState] | None = None, limit: int = 200) -> list[JobRow]:
+        """Return the newest jobs first, of those states or of all."""
+        query = job_rows().order_by(job.c.id.desc()).limit(limit)
+        if states is not None:
+            query = query.where(job.c.state.in_(states))
+        with self._database.read() as connection:
+            return [to_job_row(row) for row in connection.execute(query)]
+
+    def show(self, job_id: JobId) -> JobDetails:
+        """Return all that is known of one job. Raises NotFound."""
+        query = (
+            job_rows()
+            .outerjoin(study, instance.c.study_id == study.c.id)
+            .add_columns(
+                *INSTANCE_COLUMNS,
+                instance.c.repeats,
+                job.c.not_before,
+                job.c.owner,
+                job.c.lease_until,
+                study.c.study_instance_uid,
+            )
+            .where(job.c.id == job_id)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+            if row is None:
+                raise NotFound(f"There is no job {job_id}.")
+            answers = answered(connection, instance.c.id == row.instance_id)
+        return JobDetails(
+            row=to_job_row(row),
+            arrival=to_instance(row).arrival,
+            study_instance_uid=row.study_instance_uid,
+            repeats=row.repeats,
+            not_before=row.not_before,
+            owner=row.owner,
+            lease_until=row.lease_until,
+            result=answers[0].result if answers else None,
+        )
+
+    def retry_by_hand(self, job_id: JobId, now: float) -> None:
+        """Give a quarantined job a fresh start, its attempts counted from zero.
+
+        A result that its quarantine left is withdrawn; the study is due when the new one is
+        there. Raises NotFound, and StorageError in any other state.
+        """
+        with self._database.write() as connection:
+            row = hold_by_hand(connection, job_id, "retried", {JobState.QUARANTINED})
+            connection.execute(delete(result).where(result.c.instance_id == row.instance_id))
+            connection.execute(
+                update(job)
+                .where(job.c.id == job_id)
+                .values(
+                    state=JobState.PENDING,
+                    attempts=0,
+                    not_before=0,
+                    reason_code=None,
+                    reason=None,
+                    changed_at=now,
+                )
+            )
+
+    def quarantine_by_hand(self, job_id: JobId, reason: str, now: float) -> None:
+        """Give up a job that waits or runs; a worker that runs it loses its claim.
+
+        Raises NotFound, and StorageError in any other state.
+        """
+        with self._database.write() as connection:
+            allowed = {JobState.PENDING, JobState.RUNNING}
+            row = hold_by_hand(connection, job_id, "quarantined", allowed)
+            connection.execute(
+                update(job)
+                .where(job.c.id == job_id)
+                .values(
+                    state=JobState.QUARANTINED,
+                    reason_code=QUARANTINED_BY_HAND,
+                    reason=cut(reason),
+                    changed_at=now,
+                    **NO_CLAIM,
+                )
+            )
+            held = to_instance(row)
+            uid = study_uid(connection, held)
+            if uid is not None:
+                answer = Result(
+                    ResultStatus.NOT_ANALYSED, reason_code=QUARANTINED_BY_HAND, reason=reason
+                )
+                add_result(connection, held, answer, uid, 0, now)
+
+    def counts(self) -> Counts:
+        """Return how many jobs and deliveries stand in each state, zeros too."""
+        with self._database.read() as connection:
+            jobs: dict[JobState, int] = dict(connection.execute(_by_state(job.c.state)).all())
+            sent: dict[DeliveryState, int] = dict(
+                connection.execute(_by_state(delivery.c.state)).all()
+            )
+        return Counts(
+            jobs={state: jobs.get(state, 0) for state in JobState},
+            deliveries={state: sent.get(state, 0) for state in DeliveryState},
+        )
+
+    def open_objects(self) -> list[Sha256]:
+        """Return the objects that unfinished jobs need."""
+        query = (
+            select(instance.c.sha256)
+            .join(job, job.c.instance_id == instance.c.id)
+            .where(job.c.state != JobState.DONE)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def depth(self) -> int:
+        """Return how many jobs wait or run."""
+        open_states = [JobState.PENDING, JobState.RUNNING]
+        query = select(func.count()).select_from(job).where(job.c.state.in_(open_states))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one()
+
+
+def _by_state(state: Column[Any]) -> Select[Any, int]:
+    return select(state, func.count()).group_by(state)

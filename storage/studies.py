@@ -1,0 +1,257 @@
+"""Studies: when a report is due, and that each is made once.
+
+`storage.records.StudyState` draws the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Update, case, func, insert, select, update
+
+from storage.database import Database
+from storage.errors import LostClaim, NotFound, StorageError
+from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM
+from storage.records import (
+    AnsweredInstance,
+    DeliveryState,
+    JobState,
+    NewReport,
+    ReportId,
+    Sha256,
+    StudyId,
+    StudyJob,
+    StudyRow,
+    StudyState,
+    Token,
+)
+from storage.results import AnyRow, answered, cut
+from storage.schema import delivery, instance, job, report, study
+
+_NEVER = 1e18  # later than any time
+
+
+class Studies:
+    """The studies and their reports. Safe to use from several threads."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on a migrated database."""
+        self._database = database
+
+    def claim_due(self, owner: str, lease_s: float, now: float) -> StudyJob | None:
+        """Take a study that has been quiet long enough, with every result it has.
+
+        A study waits while an instance that arrived before its quiet time ended is
+        unclassified and may be, or is, part of it.
+        """
+        with self._database.read() as connection:
+            if connection.execute(_claimable(now)).first() is None:
+                return None
+        with self._database.write() as connection:
+            row = connection.execute(_claimable(now)).first()
+            if row is None:
+                return None
+            token = row.token + 1
+            connection.execute(
+                update(study)
+                .where(study.c.id == row.id)
+                .values(
+                    state=StudyState.REPORTING,
+                    claimed_revision=study.c.revision,
+                    attempts=study.c.attempts + 1,
+                    token=token,
+                    owner=owner,
+                    lease_until=now + lease_s,
+                )
+            )
+            predecessor = select(report.c.sop_instance_uid).where(
+                report.c.study_id == row.id, report.c.version == row.report_version
+            )
+            return StudyJob(
+                id=StudyId(row.id),
+                study_instance_uid=row.study_instance_uid,
+                version=row.report_version + 1,
+                predecessor_uid=connection.execute(predecessor).scalar_one_or_none(),
+                token=Token(token),
+                instances=answered(connection, instance.c.study_id == row.id),
+            )
+
+    def reported(
+        self, claim: StudyJob, made: NewReport, pacs: Sequence[str], now: float
+    ) -> ReportId:
+        """Store the report and one delivery for each PACS. Raises LostClaim.
+
+        A result that came after the claim makes the study due again.
+        """
+        unchanged = study.c.revision == study.c.claimed_revision
+        with self._database.write() as connection:
+            revision = connection.execute(
+                _held(claim)
+                .values(
+                    state=case((unchanged, StudyState.REPORTED.value), else_=StudyState.DUE.value),
+                    attempts=0,
+                    report_version=claim.version,
+                    reported_at=now,
+                    reason_code=None,
+                    reason=None,
+                    **NO_CLAIM,
+                )
+                .returning(study.c.claimed_revision)
+            ).scalar_one_or_none()
+            if revision is None:
+                raise _lost(claim)
+            report_id = connection.execute(
+                insert(report)
+                .values(
+                    study_id=claim.id,
+                    version=claim.version,
+                    revision=revision,
+                    sop_instance_uid=made.sop_instance_uid,
+                    sop_class_uid=made.sop_class_uid,
+                    sha256=made.sha256,
+                    size_bytes=made.size_bytes,
+                    created_at=made.created_at,
+                )
+                .returning(report.c.id)
+            ).scalar_one()
+            if pacs:
+                connection.execute(
+                    insert(delivery).values(
+                        report_id=report_id,
+                        state=DeliveryState.PENDING,
+                        next_attempt_at=now,
+                        attempts=0,
+                        token=0,
+                    ),
+                    [{"pacs": name} for name in pacs],
+                )
+        return ReportId(report_id)
+
+    def failed(
+        self, claim: StudyJob, reason_code: str, reason: str, retry_at: float, now: float
+    ) -> None:
+        """Put the study back until `retry_at`; the third time, quarantine it. Raises LostClaim."""
+        hopeless = study.c.attempts >= MAX_STUDY_ATTEMPTS
+        state = case((hopeless, StudyState.QUARANTINED.value), else_=StudyState.DUE.value)
+        with self._database.write() as connection:
+            changed = connection.execute(
+                _held(claim).values(
+                    state=state,
+                    due_at=max(retry_at, now),
+                    reason_code=reason_code,
+                    reason=cut(reason),
+                    **NO_CLAIM,
+                )
+            )
+            if changed.rowcount != 1:
+                raise _lost(claim)
+
+    def retry_by_hand(self, study_id: StudyId, now: float) -> None:
+        """Give a quarantined study a fresh start, its attempts counted from zero.
+
+        Raises NotFound, and StorageError in any other state.
+        """
+        with self._database.write() as connection:
+            query = select(study.c.state).where(study.c.id == study_id).with_for_update()
+            state = connection.execute(query).scalar_one_or_none()
+            if state is None:
+                raise NotFound(f"There is no study {study_id}.")
+            if state != StudyState.QUARANTINED:
+                raise StorageError(
+                    f"Study {study_id} is {state} and cannot be retried by hand; "
+                    "only a quarantined study can."
+                )
+            connection.execute(
+                update(study)
+                .where(study.c.id == study_id)
+                .values(state=StudyState.DUE, due_at=now, attempts=0)
+            )
+
+    def open_objects(self) -> list[Sha256]:
+        """Return the objects that reports still to be made need."""
+        query = (
+            select(instance.c.sha256)
+            .join(study, instance.c.study_id == study.c.id)
+            .where(study.c.state != StudyState.REPORTED)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def rows(self, limit: int = 200) -> list[StudyRow]:
+        """Return the newest studies first, without their instances."""
+        query = select(study).order_by(study.c.id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [_to_row(row) for row in connection.execute(query)]
+
+    def show(self, study_instance_uid: str) -> StudyRow:
+        """Return a study with its instances and their results. Raises NotFound."""
+        query = select(study).where(study.c.study_instance_uid == study_instance_uid)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+            if row is None:
+                raise NotFound(f"There is no study {study_instance_uid}.")
+            return _to_row(row, answered(connection, instance.c.study_id == row.id))
+
+
+def _claimable(now: float) -> Select[Any]:
+    """Select the study due first.
+
+    Each of the two bounds on `due_at` is one index search: while anything of unknown study is
+    open, no study can be reported whose quiet time ended after that arrived.
+    """
+    own = (
+        select(job.c.id)
+        .join(instance, job.c.instance_id == instance.c.id)
+        .where(instance.c.study_id == study.c.id)
+        .where(job.c.state.in_([JobState.PENDING, JobState.RUNNING]))
+        .exists()
+    )
+    return (
+        select(study.c.id, study.c.study_instance_uid, study.c.token, study.c.report_version)
+        .where(study.c.state == StudyState.DUE, study.c.due_at <= now)
+        .where(study.c.due_at < _oldest_unknown(JobState.PENDING))
+        .where(study.c.due_at < _oldest_unknown(JobState.RUNNING))
+        .where(~own)
+        .order_by(study.c.due_at)
+        .limit(1)
+        .with_for_update(of=study, skip_locked=True)
+    )
+
+
+def _oldest_unknown(state: JobState) -> ColumnElement[float]:
+    oldest = (
+        select(job.c.received_at)
+        .join(instance, job.c.instance_id == instance.c.id)
+        .where(job.c.state == state, instance.c.study_id.is_(None))
+        .order_by(job.c.received_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return func.coalesce(oldest, _NEVER)
+
+
+def _held(claim: StudyJob) -> Update:
+    return (
+        update(study)
+        .where(study.c.id == claim.id, study.c.token == claim.token)
+        .where(study.c.state == StudyState.REPORTING)
+    )
+
+
+def _lost(claim: StudyJob) -> LostClaim:
+    return LostClaim(f"Study claim {claim.id} is no longer held under token {claim.token}.")
+
+
+def _to_row(row: AnyRow, instances: tuple[AnsweredInstance, ...] = ()) -> StudyRow:
+    return StudyRow(
+        id=StudyId(row.id),
+        study_instance_uid=row.study_instance_uid,
+        state=row.state,
+        due_at=row.due_at,
+        report_version=row.report_version,
+        reported_at=row.reported_at,
+        reason_code=row.reason_code,
+        reason=row.reason,
+        instances=instances,
+    )

@@ -1,0 +1,91 @@
+"""What a header refuses, and what it leaves to the pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
+
+from classifier.eligibility import check_contrast, check_header
+from classifier.errors import NotEligible
+from tests.radiographs import make_radiograph
+
+CELLS = np.zeros((300, 300), dtype=np.uint8)
+
+
+def coded(meaning: str) -> list[Dataset]:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", "SCT", meaning
+    return [item]
+
+
+@pytest.mark.parametrize(
+    ("elements", "code"),
+    [
+        ({"ViewPosition": "LL"}, "not_frontal"),
+        ({"ViewPosition": "LATERAL"}, "not_frontal"),
+        ({"ViewPosition": "", "PatientPosition": "RL"}, "not_frontal"),
+        ({"ViewCodeSequence": coded("left lateral")}, "not_frontal"),
+        ({"BodyPartExamined": "HAND"}, "not_chest"),
+        ({"BodyPartExamined": "RIBCAGE"}, "not_chest"),
+        ({"BodyPartExamined": "", "AnatomicRegionSequence": coded("Knee")}, "not_chest"),
+        ({"NumberOfFrames": 500}, "multi_frame"),
+        ({"SOPClassUID": DigitalXRayImageStorageForProcessing}, "for_processing"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "for_processing"),
+        ({"Modality": "CT"}, "not_a_radiograph"),
+        ({"Modality": "", "SOPClassUID": CTImageStorage}, "not_a_radiograph"),
+        ({"Rows": 255}, "too_small"),
+        ({"Rows": 60000, "Columns": 60000}, "too_large"),
+    ],
+)
+def test_what_a_header_states_is_refused_with_a_sentence(
+    elements: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(NotEligible) as refusal:
+        check_header(make_radiograph(CELLS, **elements))
+    assert refusal.value.code == code
+    assert refusal.value.text.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ViewPosition": "PA"},
+        {"ViewPosition": "AP"},
+        {"ViewPosition": None, "BodyPartExamined": None, "Modality": None},
+        {"PatientPosition": "XX"},
+        {"BodyPartExamined": "THORAX"},
+        {"BodyPartExamined": "CHEST PA"},
+        {"AnatomicRegionSequence": coded("Chest"), "ViewCodeSequence": coded("postero-anterior")},
+        {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT"},
+        {"NumberOfFrames": 1},
+    ],
+)
+def test_an_empty_or_odd_header_is_no_refusal(elements: dict[str, Any]) -> None:
+    check_header(make_radiograph(CELLS, **elements))
+
+
+def test_raw_detector_data_pass_where_configured() -> None:
+    ds = make_radiograph(CELLS, SOPClassUID=DigitalXRayImageStorageForProcessing)
+    check_header(ds, allow_for_processing=True)
+
+
+def test_a_blank_image_is_refused() -> None:
+    with pytest.raises(NotEligible) as refusal:
+        check_contrast(np.full((300, 300), 90, dtype=np.uint8))
+    assert refusal.value.code == "no_contrast"
+    check_contrast(np.tile(np.arange(256, dtype=np.uint8), (256, 1)))
+
+
+def test_what_the_header_says_is_quoted_short_and_printable() -> None:
+    with pytest.raises(NotEligible) as refusal:
+        check_header(make_radiograph(CELLS, Modality="US\n" + "x" * 500))
+    assert "\n" not in refusal.value.text
+    assert len(refusal.value.text) < 120

@@ -1,0 +1,129 @@
+"""The folded input, the graph and the class activation maps against Keras and its gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from classifier.bundle import Bundle, load_bundle
+from classifier.engine import compile_graph, open_engine
+from classifier.graph import network_graph, tap_graph
+from classifier.network import Architecture, Weights, weight_shapes
+from classifier.pixels import from_image_file
+from classifier.preprocessing import network_input
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle()
+
+
+@pytest.fixture(scope="module")
+def weights(bundle: Bundle) -> Weights:
+    return bundle.weights()
+
+
+@pytest.fixture(scope="module")
+def inputs(bundle: Bundle, demo_images: list[Path]) -> NDArray[np.uint8]:
+    manifest = bundle.manifest
+    side = manifest.architecture.side
+    return np.stack(
+        [
+            network_input(from_image_file(path), manifest.preprocessing, side)[0]
+            for path in demo_images[:4]
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_the_folded_input_equals_the_published_base_at_the_border_too(
+    weights: Weights, inputs: NDArray[np.uint8]
+) -> None:
+    """Against keras.applications' own network and its own preprocess_input, padding included."""
+    from keras.applications import vgg16
+
+    side = inputs.shape[1]
+    plain = vgg16.VGG16(include_top=False, weights=None, input_shape=(side, side, 3))
+    for layer in plain.layers:
+        if layer.weights:
+            layer.set_weights([weights[f"{layer.name}.kernel"], weights[f"{layer.name}.bias"]])
+    colour = np.repeat(inputs[:1, ..., np.newaxis], 3, axis=-1).astype(np.float32)
+    # block5_pool is the maximum over 2 x 2 of block5_conv3
+    expected = np.asarray(plain(vgg16.preprocess_input(colour)))
+    tapped = compile_graph(tap_graph(side, ["block5_conv3"], weights))(inputs[:1])[0]
+    cells = tapped.reshape(1, side // 32, 2, side // 32, 2, 512).max(axis=(2, 4))
+    assert np.abs(cells - expected).max() < 1e-4 * expected.max()
+
+
+@pytest.mark.slow
+def test_openvino_equals_the_reference_engine(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
+    fast, reference = open_engine(bundle, "f32"), open_engine(bundle, "tensorflow")
+    logits, maps = fast.run(inputs)
+    expected_logits, expected_maps = reference.run(inputs)
+    assert np.abs(logits - expected_logits).max() < 1e-3
+    assert np.abs(maps - expected_maps).max() < 1e-4 * max(1.0, float(expected_maps.max()))
+
+
+@pytest.mark.slow
+def test_the_closed_form_is_grad_cam(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
+    """Selvaraju et al., ICCV 2017, equations 1 and 2, by TensorFlow's gradient tape."""
+    import tensorflow as tf
+
+    from classifier.reference import TensorFlowEngine
+
+    architecture = bundle.manifest.architecture
+    model = TensorFlowEngine(bundle, "test").model
+    image = tf.constant(inputs[:2, ..., np.newaxis].astype(np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(image)
+        logits, *parts = model(image)
+        each = [logits[:, f] for f in range(len(architecture.targets))]
+    expected = np.zeros((2, len(each), architecture.grid, architecture.grid), dtype=np.float32)
+    for maps in parts[::2]:
+        for finding, logit in enumerate(each):
+            alpha = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2), keepdims=True)
+            expected[:, finding] += tf.reduce_sum(alpha * maps, axis=-1).numpy()
+    _, maps = open_engine(bundle, "f32").run(inputs[:2])
+    assert maps.max() > 0
+    assert np.abs(maps - np.maximum(expected, 0)).max() < 1e-3 * maps.max()
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("taps", [("block5_conv3",), ("block4_pool", "block5_conv1")])
+def test_every_architecture_makes_a_graph(skip: bool, taps: tuple[str, ...]) -> None:
+    """A map's sum over positions is its finding's part of the logit where all units are active."""
+    architecture = Architecture(
+        targets=("a", "b"), side=64, taps=taps, skip=skip, members=2, block6_filters=4,
+        block7_filters=4, dense_units=3,
+    )  # fmt: skip
+    random = np.random.default_rng(1)
+    weights = {
+        name: random.normal(0, 0.5 / np.sqrt(max(1, np.prod(shape[:-1]))), shape).astype("f4")
+        for name, shape in weight_shapes(architecture).items()
+    }
+    for member in range(2):  # all units active, all gradients positive: no ReLU hides anything
+        weights[f"{member}.dense.bias"][:] = 1e3
+        weights[f"{member}.dense.kernel"] = np.abs(weights[f"{member}.dense.kernel"])
+        weights[f"{member}.findings.kernel"] = np.abs(weights[f"{member}.findings.kernel"])
+    image = random.integers(0, 256, (1, 64, 64)).astype(np.uint8)
+    outputs = compile_graph(network_graph(architecture, weights))(image)
+    constant = np.mean(
+        [
+            weights[f"{m}.dense.bias"] @ weights[f"{m}.findings.kernel"]
+            + weights[f"{m}.findings.bias"]
+            for m in range(2)
+        ],
+        axis=0,
+    )
+    assert outputs["maps"].shape == (1, 2, 4, 4)
+    assert np.allclose(outputs["maps"].sum(axis=(2, 3)) + constant, outputs["logits"], atol=1e-2)
+
+
+def test_an_impossible_architecture_is_refused() -> None:
+    with pytest.raises(ValueError, match="taps must be some of"):
+        Architecture(targets=("a",), taps=("block3_pool",))
+    with pytest.raises(ValueError, match="multiple"):
+        Architecture(targets=("a",), side=225)

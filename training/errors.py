@@ -1,0 +1,38 @@
+"""What can go wrong in training. Each docstring is the default message."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """The training failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class DatasetError(TrainingError):
+    """The data set cannot be used."""
+
+
+class LabelsMissing(DatasetError):
+    """The folder has no labels.csv, or that lacks a column or a value."""
+
+
+class UnknownLabel(DatasetError):
+    """labels.csv holds a label that is not known."""
+
+
+class TooFewCases(DatasetError):
+    """A finding has too few positive or negative cases to be learnt or measured."""
+
+
+class PatientOnBothSides(DatasetError):
+    """A patient would stand on both sides of a split."""
+
+
+class WeightsRefused(TrainingError):
+    """The base weights are damaged or of another network."""
+
+
+class Diverged(TrainingError):
+    """The loss became infinite or no number; no bundle was written."""
