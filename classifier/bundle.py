@@ -218,8 +218,9 @@ def load_bundle(folder: Path | str = "default") -> Bundle:
     unknown, missing = names - {MANIFEST, *manifest.files}, set(manifest.files) - names
     if unknown or missing:
         raise BundleRefused(
-            "The bundle's files are not those of its manifest. Unknown: "
-            f"{', '.join(sorted(unknown)) or 'none'}. Missing: {', '.join(sorted(missing)) or 'none'}."
+            "The bundle's files are not those of its manifest. "
+            f"Unknown: {', '.join(sorted(unknown)) or 'none'}. "
+            f"Missing: {', '.join(sorted(missing)) or 'none'}."
         )
     for name, expected in manifest.files.items():
         _read_verified(folder, name, expected)

@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import get_frame
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import (
@@ -66,8 +66,9 @@ TRANSFER_SYNTAXES: frozenset[UID] = frozenset(NATIVE | OPENJPEG | set(PLUGINS))
 """Transfer syntaxes that can be decoded (12-bit JPEG Extended only beside DCMTK)."""
 
 DECODE_FAULTS = (
-    AttributeError,
     ArithmeticError,
+    AttributeError,
+    BytesLengthException,
     EOFError,
     KeyError,
     IndexError,
@@ -154,9 +155,10 @@ def _check(dataset: Dataset) -> UID:
         allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
         high = int(dataset.get("HighBit", stored - 1))
         representation = int(dataset.get("PixelRepresentation") or 0)
-    except (AttributeError, TypeError, ValueError) as error:
+        empty = "PixelData" not in dataset or not dataset["PixelData"].value
+    except DECODE_FAULTS as error:
         raise Undecodable("The header does not describe the pixels.") from error
-    if "PixelData" not in dataset or not dataset["PixelData"].value:
+    if empty:
         raise Undecodable("The object has no pixels.")
     _check_size(rows, columns)
     if frames != 1:
@@ -181,7 +183,9 @@ def _check_size(rows: int, columns: int) -> None:
 
 
 def _native(dataset: Dataset, syntax: UID) -> NDArray[Any]:
-    array, _ = get_decoder(syntax).as_array(dataset, raw=True, view_only=True, correct_unused_bits=False)
+    array, _ = get_decoder(syntax).as_array(
+        dataset, raw=True, view_only=True, correct_unused_bits=False
+    )
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return _rgb(dataset, array)

@@ -38,7 +38,9 @@ def keras_network(architecture: Architecture, weights: Weights) -> keras.Model:
     skips = []
     for name in architecture.skips:
         cell = STRIDE // LAYERS[name][1]
-        pooled = layers.AveragePooling2D(cell, name=f"{name}_cells") if cell > 1 else layers.Identity()
+        pooled = (
+            layers.AveragePooling2D(cell, name=f"{name}_cells") if cell > 1 else layers.Identity()
+        )
         skips.append(pooled(tapped[name]))
     members = [_member(architecture, m, joined, skips) for m in range(architecture.members)]
     logits = [member[0] for member in members]

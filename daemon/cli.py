@@ -69,7 +69,10 @@ def demo(
     """Send real radiographs through the real service into a PACS, and show what became of them."""
     from daemon import demo as demonstration
 
-    raise typer.Exit(demonstration.run(folder, Console()))
+    console = Console()
+    if console.width < demonstration.WIDTH:
+        console = Console(width=demonstration.WIDTH)
+    raise typer.Exit(demonstration.run(folder, console))
 
 
 @app.command()

@@ -2,198 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
-import sys
-import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from daemon.contexts import COMPREHENSIVE_SR, SECONDARY_CAPTURE, UNCOMPRESSED
+from daemon.demo_peers import Service, pacs, wait
 from daemon.errors import DaemonError
 from daemon.report import render_text
 from daemon.simulate import SendOutcome, SimulatedObject, demo_objects, send
 from storage.database import open_database
 from storage.outbox import Outbox
-from storage.records import DeliveryState, ResultStatus, StudyRow
+from storage.records import DeliveryState, Finding, ResultStatus, StudyRow
 from storage.studies import Studies
 
-WAIT_S = 30.0  # for one report, at most
 RADIOGRAPHS = Path(__file__).parents[1] / "deploy" / "demo"
-
-
-class Pacs(Protocol):
-    """What the demo asks of a PACS."""
-
-    name: str
-    port: int
-
-    def fetch(self, folder: Path) -> list[Path]:
-        """Write each object that the PACS holds as a file; return the files."""
-
-
-def orthanc_settings(storage: Path, dicom_port: int, http_port: int) -> dict[str, Any]:
-    """Return a configuration for an Orthanc on the loopback alone."""
-    return {
-        "Name": "demo", "StorageDirectory": str(storage), "IndexDirectory": str(storage),
-        "DicomAet": "TESTPACS", "DicomPort": dicom_port, "DicomCheckCalledAet": False,
-        "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowStore": True,
-        "HttpPort": http_port, "HttpServerEnabled": True, "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False, "Plugins": [], "OverwriteInstances": False,
-        "HttpBindAddresses": ["127.0.0.1"], "LoggingLevel": "default",
-    }  # fmt: skip
-
-
-@dataclass
-class OrthancPacs:
-    """A real Orthanc, where Debian's package is installed."""
-
-    http_port: int
-    port: int
-    name: str = "Orthanc"
-
-    def fetch(self, folder: Path) -> list[Path]:
-        """Write each object that Orthanc holds as a file; return the files."""
-        files = []
-        for identifier in json.loads(self._get("/instances")):
-            file = folder / f"{identifier}.dcm"
-            file.write_bytes(self._get(f"/instances/{identifier}/file"))
-            files.append(file)
-        return files
-
-    def alive(self) -> bool:
-        """Tell whether it answers."""
-        try:
-            self._get("/system")
-        except OSError:
-            return False
-        return True
-
-    def _get(self, path: str) -> bytes:
-        url = f"http://127.0.0.1:{self.http_port}{path}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return bytes(answer.read())
-
-
-@dataclass
-class SmallPacs:
-    """A storage SCP of the demo's own, where no Orthanc is installed."""
-
-    folder: Path
-    port: int = 0
-    name: str = "a small storage SCP (install orthanc for a real PACS)"
-
-    def start(self) -> None:
-        """Listen on a free port of the loopback."""
-        entity = AE(ae_title="TESTPACS")
-        for sop_class in (COMPREHENSIVE_SR, SECONDARY_CAPTURE):
-            entity.add_supported_context(sop_class, list(UNCOMPRESSED))
-        handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._keep)]
-        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-        assert server is not None
-        self.port = int(server.server_address[1])
-
-    def _keep(self, event: evt.Event) -> int:
-        uid = str(event.request.AffectedSOPInstanceUID)
-        (self.folder / f"{uid}.dcm").write_bytes(event.encoded_dataset())
-        return 0x0000
-
-    def fetch(self, folder: Path) -> list[Path]:
-        """Write each object that was stored as a file; return the files."""
-        return [Path(shutil.copy(file, folder)) for file in sorted(self.folder.iterdir())]
-
-
-@contextmanager
-def _pacs(folder: Path) -> Iterator[Pacs]:
-    storage = folder / "pacs-storage"
-    storage.mkdir()
-    if shutil.which("Orthanc") is None:
-        small = SmallPacs(storage)
-        small.start()
-        yield small
-        return
-    pacs = OrthancPacs(_free_port(), _free_port())
-    settings = folder / "orthanc.json"
-    settings.write_text(json.dumps(orthanc_settings(storage, pacs.port, pacs.http_port), indent=1))
-    with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen(["Orthanc", str(settings)], stdout=log, stderr=log)
-    try:
-        _wait(pacs.alive, "Orthanc")
-        yield pacs
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(condition: Any, what: str, seconds: float = WAIT_S) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise DaemonError(f"{what}: no answer within {seconds:.0f} s")
-        time.sleep(0.02)
-    return value
-
-
-@dataclass
-class _Service:
-    """The real service, as a process of its own, known by its log."""
-
-    config: Path
-    log_file: Path
-    port: int = 0
-    ready: threading.Event = field(default_factory=threading.Event)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "daemon", "serve", "--config", str(self.config)],
-            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-        reader = threading.Thread(target=self._read, args=(process,), daemon=True)
-        reader.start()
-        try:
-            _wait(lambda: self.ready.is_set() and self.port, f"hilum serve (see {self.log_file})")
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
-            reader.join(5)
-
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        with self.log_file.open("wb") as copy:
-            for line in process.stderr:
-                copy.write(line)
-                copy.flush()
-                record = json.loads(line) if line.startswith(b"{") else {}
-                if record.get("event") == "listener.listening":
-                    self.port = int(record["port"])
-                elif record.get("event") == "worker.ready":
-                    self.ready.set()
+WIDTH = 136  # columns that the table needs
 
 
 @dataclass
@@ -230,15 +64,17 @@ def run(folder: Path, console: Console) -> int:
     _config.LOG_HANDLER_LEVEL = "none"
     objects = demo_objects(RADIOGRAPHS, Path(str(get_testdata_file("CT_small.dcm"))))
     with ExitStack() as stack:
-        pacs = stack.enter_context(_pacs(folder))
-        console.print(f"PACS: {pacs.name}")
-        service = _Service(_write_config(folder, pacs.port), folder / "service.log")
+        archive = stack.enter_context(pacs(folder))
+        console.print(f"PACS: {archive.name}")
+        service = Service(_write_config(folder, archive.port), folder / "service.log")
         stack.enter_context(service.running())
         rows = _send_all(objects, service.port, folder, console)
-        files = pacs.fetch(folder / "pacs")
+        files = archive.fetch(folder / "pacs")
     _count_held(rows, files)
     _write_one_report(rows, files, folder / "report.txt")
     console.print(_table(rows))
+    for remark in _remarks(rows):
+        console.print(remark, highlight=False)
     console.print(
         f"The PACS holds {len(files)} objects, now under {folder / 'pacs'};"
         f" one report as text: {folder / 'report.txt'}; the service's log: {service.log_file}"
@@ -303,7 +139,7 @@ def _await_report(outbox: Outbox, study_uid: str) -> float | None:
         return None
 
     try:
-        return float(_wait(stored, "a report"))
+        return float(wait(stored, "a report"))
     except DaemonError:
         return None
 
@@ -326,35 +162,56 @@ def _write_one_report(rows: list[Row], files: list[Path], target: Path) -> None:
 
 
 def _present(row: Row) -> list[str]:
-    assert row.study is not None
-    return [f.name for f in row.study.instances[0].result.findings if f.present]
+    return [finding.name for finding in _findings(row) if finding.present]
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table(title="What Hilum said of the demo radiographs")
-    for name in ("study", "sent as", "published label", "Hilum's probabilities", "flagged"):
-        table.add_column(name, overflow="fold")
-    table.add_column("acknowledged to report", justify="right")
-    table.add_column("PACS holds", justify="right")
+    findings = next((_findings(row) for row in rows if _findings(row)), ())
+    table = Table(
+        title="What Hilum said of the demo radiographs: probability, * where flagged",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("radiograph", no_wrap=True)
+    table.add_column("published label", width=13)
+    table.add_column("sent as", width=28, overflow="fold")
+    for finding in findings:
+        table.add_column(_words(finding.name), justify="right")
+    table.add_column("to report", justify="right", width=9)
+    table.add_column("PACS holds", justify="right", width=5)
     for row in rows:
-        table.add_row(*_cells(row))
+        wait_ms = "-" if row.wait_ms is None or row.repeated else f"{row.wait_ms:.0f} ms"
+        numbers = [_probability(finding) for finding in _findings(row)] or ["-"] * len(findings)
+        table.add_row(
+            row.sent.name, row.sent.label, row.sent.form, *numbers, wait_ms, f"{row.held} SR"
+        )
     return table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    wait = "-" if row.wait_ms is None or row.repeated else f"{row.wait_ms:.0f} ms"
-    said, flagged = "nothing", "-"
-    if row.outcome.status != 0x0000:
-        said = f"not acknowledged: {row.outcome.status}"
-    elif row.repeated:
-        said = "the same object again: acknowledged, nothing done"
-    elif row.study and row.status is ResultStatus.ANALYSED:
-        findings = row.study.instances[0].result.findings
-        said = ", ".join(f"{_words(f.name)} {f.probability:.2f}" for f in findings)
-        flagged = ", ".join(_words(name) for name in _present(row)) or "no"
-    elif row.study and row.status is ResultStatus.NOT_ANALYSED:
-        said = f"not analysed: {row.study.instances[0].result.reason}"
-    return (row.sent.name, row.sent.form, row.sent.label, said, flagged, wait, f"{row.held} SR")
+def _findings(row: Row) -> tuple[Finding, ...]:
+    if row.study is None or row.repeated:
+        return ()
+    return row.study.instances[0].result.findings
+
+
+def _probability(finding: Finding) -> str:
+    number = f"{finding.probability:.2f}"
+    return f"[bold red]{number}*[/bold red]" if finding.present else f"{number} "
+
+
+def _remarks(rows: list[Row]) -> list[str]:
+    """Say what the numbers of the table cannot."""
+    said = []
+    for row in rows:
+        what = f"{row.sent.name} ({row.sent.form})"
+        if row.outcome.status != 0x0000:
+            said.append(f"{what}: not acknowledged, status {row.outcome.status}")
+        elif row.repeated:
+            said.append(f"{what}: acknowledged, and nothing done")
+        elif row.study is None:
+            said.append(f"{what}: LOST, no report within the time")
+        elif row.status is ResultStatus.NOT_ANALYSED:
+            said.append(f"{what}: not analysed. {row.study.instances[0].result.reason}")
+    return said
 
 
 def _words(name: str) -> str:

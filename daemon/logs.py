@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 import warnings
+from collections.abc import MutableMapping
 from types import TracebackType
 
 import structlog
@@ -20,7 +21,7 @@ def configure(role: str) -> None:
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _bind_role(role),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer()
@@ -31,12 +32,21 @@ def configure(role: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(role=role)
     for name in ("pydicom", "pynetdicom", "highdicom", "alembic"):
         library = logging.getLogger(name)
         library.handlers = [logging.NullHandler()]
         library.propagate = False
     warnings.simplefilter("ignore")
+
+
+def _bind_role(role: str) -> structlog.typing.Processor:
+    """Name the process in every record, whichever of its threads writes it."""
+
+    def bind(_: object, __: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+        event["role"] = role
+        return event
+
+    return bind
 
 
 def get() -> structlog.typing.FilteringBoundLogger:

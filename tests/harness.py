@@ -101,7 +101,7 @@ class Orthanc:
         return shutil.which("Orthanc") is not None
 
     def start(self) -> Orthanc:
-        from daemon.demo import orthanc_settings
+        from daemon.demo_peers import orthanc_settings
 
         self.dicom_port = self.dicom_port or free_port()
         self.http_port = self.http_port or free_port()

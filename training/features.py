@@ -117,7 +117,9 @@ def compute_features(
         lock = threading.Lock()
 
         def keep(request: ov.InferRequest, name: str) -> None:
-            parts = [request.get_output_tensor(i).data.ravel() for i in range(len(request.outputs))]
+            parts = [
+                request.get_output_tensor(i).data.ravel() for i in range(len(request.model_outputs))
+            ]
             row = np.concatenate(parts).astype(np.float16)
             with lock:
                 cache.append(name, row)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from classifier.network import Architecture, Weights
+from classifier.network import LAYERS, Architecture, Weights
 from training.dataset import Indices
 from training.errors import Diverged
 from training.features import Progress
@@ -25,10 +26,11 @@ class Recipe:
     The network's own (filters, dense width, dropout, L2) stand in its `Architecture`.
     """
 
-    epochs: int = 40  # a ceiling: early stopping ends most members between 5 and 20
-    patience: int = 6  # epochs without a better validation AUC
+    epochs: int = 8  # a ceiling: from the linear start, the added blocks overfit after a few
+    patience: int = 3  # epochs without a better validation AUC
     batch: int = 32  # smaller ones are noisier, larger ones slower to converge
-    learning_rate: float = 5e-4  # Adam; decays to a twentieth over the epochs (cosine)
+    learning_rate: float = 3e-4  # Adam; decays to a twentieth over the epochs (cosine)
+    linear_penalty: float = 0.3  # L2 of the linear start; 0.3 to 1 is flat, 4 loses 0.02 AUC
     auxiliary_weight: float = 0.3  # further labels shape the maps and must not lead
     label_smoothing: float = 0.05  # the labels are text-mined, with errors
     variants: int = 2  # the image and its mirror image
@@ -49,6 +51,23 @@ class Examples:
     rows: NDArray[np.int64]
     targets: NDArray[np.uint8]
     findings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """What makes features comparable; all of it is folded into the weights afterwards.
+
+    scale: per channel of the taps. No shift: a scale can be folded exactly, zero padding included.
+    gain, shift: per average of the skips; each layer has the same weight whatever its width.
+    """
+
+    scale: Floats
+    gain: Floats
+    shift: Floats
+
+
+Linear = tuple[Floats, Floats]
+"""Kernel (averages, targets) and bias (targets)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +101,20 @@ def fit_member(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     random = np.random.default_rng(seed)
-    scale, averages = _normalisation(architecture, examples, train)
-    model = _build(architecture, scale, averages, examples.targets.shape[1])
+    norm = _normalisation(architecture, examples, train)
+    start = _linear_start(architecture, norm, examples, train, recipe.linear_penalty)
+    model = _build(architecture, norm, start, examples.targets.shape[1])
     steps = recipe.epochs * -(-len(train) // recipe.batch)
     rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps, alpha=0.05)
     weight = np.full(examples.targets.shape[1], recipe.auxiliary_weight, dtype=np.float32)
     weight[: examples.findings] = 1.0
     model.compile(keras.optimizers.Adam(rate), _loss(weight, recipe.label_smoothing))
 
-    best: tuple[float, list[Any], Floats] | None = None
-    best_epoch = epoch = 0
+    logits = _predict(architecture, model, examples, validation)
+    truth = examples.targets[validation]
+    best = (macro_auc(truth, logits), 0, model.get_weights(), logits)
     for epoch in range(1, recipe.epochs + 1):
-        progress("fit", epoch, recipe.epochs)
+        progress("fit", epoch - 1, recipe.epochs)
         for batch in _batches(train, recipe.batch, random):
             variant = random.integers(len(examples.rows), size=len(batch))
             x = _inputs(architecture, examples.features[examples.rows[variant, batch]])
@@ -101,15 +122,15 @@ def fit_member(
             if not np.isfinite(loss):
                 raise Diverged(f"The loss became {loss} in epoch {epoch}; no bundle was written.")
         logits = _predict(architecture, model, examples, validation)
-        auc = macro_auc(examples.targets[validation], logits)
-        if best is None or auc > best[0]:
-            best, best_epoch = (auc, model.get_weights(), logits), epoch
-        elif epoch - best_epoch >= recipe.patience:
+        auc = macro_auc(truth, logits)
+        if auc > best[0]:
+            best = (auc, epoch, model.get_weights(), logits)
+        elif epoch - best[1] >= recipe.patience:
             break
-    assert best is not None  # recipe.epochs is at least 1
-    model.set_weights(best[1])
-    weights = _folded(architecture, model, scale, averages, examples.findings)
-    return Member(weights, validation, best[2][:, : examples.findings], best[0], best_epoch)
+    progress("fit", recipe.epochs, recipe.epochs)
+    auc, epoch, kept, logits = best
+    model.set_weights(kept)
+    return Member(_folded(architecture, model, norm), validation, logits, auc, epoch)
 
 
 def macro_auc(targets: NDArray[np.uint8], logits: Floats) -> float:
@@ -122,8 +143,11 @@ def macro_auc(targets: NDArray[np.uint8], logits: Floats) -> float:
     return float(np.mean(values)) if values else 0.5
 
 
-def _build(a: Architecture, scale: Floats, targets: int) -> Any:
-    """The extension in its training form, with batch normalisation, which `_folded` takes out."""
+def _build(a: Architecture, norm: Normalisation, start: Linear | None, targets: int) -> Any:
+    """The extension in its training form: `_folded` turns it into that of `classifier.network`.
+
+    The linear readout of the skips stands beside the dense block here, and goes on from `start`.
+    """
     from keras import Input, Model, layers, regularizers
 
     def block(x: Any, filters: int, name: str) -> Any:
@@ -136,16 +160,23 @@ def _build(a: Architecture, scale: Floats, targets: int) -> Any:
         return layers.SpatialDropout2D(a.dropout / 2, name=f"{name}_dropout")(x)
 
     taps = Input((a.grid, a.grid, a.tap_filters), name="taps")
-    scaled = layers.Rescaling(scale.tolist(), name="scale")(taps)
-    x = block(block(scaled, a.block6_filters, "block6"), a.block7_filters, "block7")
-    if a.skip:
-        x = layers.Concatenate(name="maps")([x, scaled])
+    averages = Input((a.skip_filters,), name="averages")
+    x = layers.Rescaling(norm.scale.tolist(), name="scale")(taps)
+    x = block(block(x, a.block6_filters, "block6"), a.block7_filters, "block7")
     x = layers.GlobalAveragePooling2D(name="pooled")(x)
     x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="pooled_norm")(x)
     x = layers.Dropout(a.dropout, name="pooled_dropout")(x)
-    x = layers.Dense(a.dense_units, kernel_regularizer=regularizers.L2(a.l2), name="dense")(x)
+    units = a.dense_units - _linear_units(a)
+    x = layers.Dense(units, kernel_regularizer=regularizers.L2(a.l2), name="dense")(x)
     x = layers.Dropout(a.dropout, name="dense_dropout")(layers.ReLU(name="dense_relu")(x))
-    return Model(taps, layers.Dense(targets, name="findings")(x))
+    logits = layers.Dense(targets, kernel_initializer="zeros", name="findings")(x)
+    if start is None:
+        return Model([taps, averages], logits)
+    x = layers.Rescaling(norm.gain.tolist(), offset=norm.shift.tolist(), name="standard")(averages)
+    linear = layers.Dense(targets, name="linear")
+    model = Model([taps, averages], layers.Add(name="logits")([linear(x), logits]))
+    linear.set_weights(list(start))
+    return model
 
 
 def _loss(weight: Floats, smoothing: float) -> Any:
@@ -159,15 +190,59 @@ def _loss(weight: Floats, smoothing: float) -> Any:
     return weighted_crossentropy
 
 
-def _channel_scale(examples: Examples, train: Indices) -> Floats:
-    """1 / standard deviation of each channel, from at most 200 images spread over the set.
+def _normalisation(a: Architecture, examples: Examples, train: Indices) -> Normalisation:
+    """From at most 200 images spread over the set for the taps, from all for the averages."""
+    maps, _ = _inputs(a, examples.features[examples.rows[0, train[:: max(1, len(train) // 200)]]])
+    averages = _averages(a, examples, examples.rows[:, train].ravel())
+    gain = 1.0 / _floored(averages.std(axis=0))
+    counts = [LAYERS[name][0] for name in a.skips]
+    gain /= np.repeat(np.sqrt(np.array(counts) * len(counts)), counts).astype(np.float32)
+    scale = 1.0 / _floored(maps.std(axis=(0, 1, 2)))
+    return Normalisation(scale, gain, -averages.mean(axis=0) * gain)
 
-    A scale without a shift can be folded into the kernels exactly, zero padding included.
-    """
-    rows = examples.rows[0, train[:: max(1, len(train) // 200)]]
-    values = examples.features[np.sort(rows)].astype(np.float32)
-    deviation = values.std(axis=(0, 1, 2))
-    return np.asarray(1.0 / np.maximum(deviation, 0.01 * deviation.max() + 1e-6), dtype=np.float32)
+
+def _linear_start(
+    a: Architecture, norm: Normalisation, examples: Examples, train: Indices, penalty: float
+) -> Linear | None:
+    """Logistic regression of each target on the standardised averages, strongly shrunk."""
+    if not a.skips:
+        return None
+    rows = examples.rows[:, train]
+    x = _averages(a, examples, rows.ravel()) * norm.gain + norm.shift
+    kernel = np.zeros((x.shape[1], examples.targets.shape[1]), dtype=np.float32)
+    bias = np.zeros(kernel.shape[1], dtype=np.float32)
+    for column in range(kernel.shape[1]):
+        y = np.tile(examples.targets[train, column], len(rows))
+        if 0 < y.sum() < len(y):
+            # the variants of an image are one case, not several
+            model = LogisticRegression(C=1 / (penalty * len(rows)), max_iter=300).fit(x, y)
+            kernel[:, column], bias[column] = model.coef_[0], model.intercept_[0]
+        else:
+            bias[column] = 5.0 if y.any() else -5.0
+    return kernel, bias
+
+
+def _averages(a: Architecture, examples: Examples, rows: NDArray[np.int64]) -> Floats:
+    """The skips' averages of rows of the cache: (rows, skip_filters)."""
+    first = examples.features.shape[1] - a.skip_filters
+    return np.asarray(examples.features[rows, first:], dtype=np.float32)
+
+
+def _linear_units(a: Architecture) -> int:
+    """Of the dense block, two per target carry the linear readout: w and -w, one of them active."""
+    return 2 * len(a.targets) if a.skips else 0
+
+
+def _floored(deviation: Floats) -> Floats:
+    """Not so small that a channel that is nearly always silent would be blown up."""
+    return np.maximum(deviation, 0.01 * deviation.max(initial=0.0) + 1e-6)
+
+
+def _inputs(a: Architecture, rows: NDArray[np.float16]) -> tuple[Floats, Floats]:
+    """Maps (images, grid, grid, filters) and averages (images, filters) of rows of the cache."""
+    wide = rows.astype(np.float32)
+    maps = wide[:, : wide.shape[1] - a.skip_filters]
+    return maps.reshape(len(rows), a.grid, a.grid, a.tap_filters), wide[:, maps.shape[1] :]
 
 
 def _batches(train: Indices, size: int, random: np.random.Generator) -> list[Indices]:
@@ -177,21 +252,22 @@ def _batches(train: Indices, size: int, random: np.random.Generator) -> list[Ind
     return [part for part in parts if len(part) > 1]
 
 
-def _predict(model: Any, examples: Examples, images: Indices, size: int = 64) -> Floats:
+def _predict(
+    a: Architecture, model: Any, examples: Examples, images: Indices, size: int = 64
+) -> Floats:
     """Logits of the unchanged images."""
     parts = [
-        np.asarray(
-            model(examples.features[examples.rows[0, part]].astype(np.float32), training=False)
-        )
+        np.asarray(model(_inputs(a, examples.features[examples.rows[0, part]]), training=False))
         for part in np.array_split(images, -(-len(images) // size))
     ]
     return np.concatenate(parts)[:, : examples.findings]
 
 
-def _folded(
-    a: Architecture, model: Any, scale: Floats, findings: int
-) -> Mapping[str, NDArray[np.float32]]:
-    """Plain convolutions and dense layers: normalisations and the scale become weights."""
+def _folded(a: Architecture, model: Any, norm: Normalisation) -> Mapping[str, Floats]:
+    """Plain convolutions and dense layers: the normalisations become weights.
+
+    The linear readout u of the skips becomes units of the dense block, as u = relu(u) - relu(-u).
+    """
 
     def affine(name: str) -> tuple[Floats, Floats]:
         layer = model.get_layer(name)
@@ -200,20 +276,32 @@ def _folded(
         shift = -np.asarray(layer.moving_mean) * gain
         return gain, shift + np.asarray(layer.beta) if layer.center else shift
 
+    def dense(name: str) -> tuple[Floats, Floats]:
+        layer = model.get_layer(name)
+        return np.asarray(layer.kernel), np.asarray(layer.bias)
+
     weights: dict[str, Floats] = {}
     for name in ("block6", "block7"):
         gain, shift = affine(f"{name}_norm")
         weights[f"{name}_conv1.kernel"] = np.asarray(model.get_layer(f"{name}_conv1").kernel) * gain
         weights[f"{name}_conv1.bias"] = shift
-    weights["block6_conv1.kernel"] = weights["block6_conv1.kernel"] * scale[:, np.newaxis]
+    weights["block6_conv1.kernel"] = weights["block6_conv1.kernel"] * norm.scale[:, np.newaxis]
+
+    findings, units = len(a.targets), a.dense_units - _linear_units(a)
     gain, shift = affine("pooled_norm")
-    dense = model.get_layer("dense")
-    kernel = np.asarray(dense.kernel)
-    weights["dense.bias"] = np.asarray(dense.bias) + shift @ kernel
-    if a.skip:
-        gain = gain * np.concatenate([np.ones(a.block7_filters, dtype=np.float32), scale])
-    weights["dense.kernel"] = kernel * gain[:, np.newaxis]
-    output = model.get_layer("findings")
-    weights["findings.kernel"] = np.asarray(output.kernel)[:, :findings]
-    weights["findings.bias"] = np.asarray(output.bias)[:findings]
+    kernel, bias = dense("dense")
+    wide = np.zeros((a.pooled_features, a.dense_units), dtype=np.float32)
+    wide[: a.block7_filters, :units] = kernel * gain[:, np.newaxis]
+    offset = np.zeros(a.dense_units, dtype=np.float32)
+    offset[:units] = bias + shift @ kernel
+    out, out_bias = dense("findings")
+    readout = [out[:, :findings]]
+    if a.skips:
+        kernel, bias = (part[..., :findings] for part in dense("linear"))
+        unit = np.concatenate([kernel, -kernel], axis=1)
+        wide[a.block7_filters :, units:] = unit * norm.gain[:, np.newaxis]
+        offset[units:] = np.concatenate([bias, -bias]) + norm.shift @ unit
+        readout += [np.eye(findings), -np.eye(findings)]
+    weights |= {"dense.kernel": wide, "dense.bias": offset}
+    weights |= {"findings.kernel": np.concatenate(readout), "findings.bias": out_bias[:findings]}
     return {name: np.asarray(w, dtype=np.float32) for name, w in weights.items()}

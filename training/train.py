@@ -42,7 +42,7 @@ PREPROCESSING = "pad-clahe-1"
 ARCHITECTURE = Architecture(
     targets=tuple(finding.name for finding in FINDINGS),
     taps=("block5_conv3",),
-    skips=("block4_pool", "block5_conv3"),
+    skips=("block3_conv3", "block4_conv3", "block5_conv3"),
     block6_filters=64,
     block7_filters=64,
     dense_units=64,
@@ -84,9 +84,7 @@ def train(
     if out_dir.exists():
         raise BundleRefused(f"{out_dir} exists already; a bundle is never edited.")
     base = read_base(base_weights)
-    kind = FeatureKind(
-        architecture.taps, architecture.skips, PREPROCESSING, architecture.side
-    )
+    kind = FeatureKind(architecture.taps, architecture.skips, PREPROCESSING, architecture.side)
     cache = FeatureCache(cache_dir or out_dir.with_name(f"{out_dir.name}.features"), kind, base)
     data = compute_features(read_dataset(data_dir), cache, base, recipe.variants, progress)
     examples = examples_of(data, cache, findings, recipe)

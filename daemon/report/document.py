@@ -28,13 +28,13 @@ from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, d
 from storage.records import InstanceId, StudyJob
 
 SERIES_NUMBER = 9100
+SERIES_DESCRIPTION = "Hilum decision support, NOT A DIAGNOSIS"
 _PRIVATE_SCHEME = CodingSchemeIdentificationItem(
     designator=codes.PRIVATE_SCHEME,
     name="Hilum reasons",
     version="1",
     responsible_organization="Hilum",
 )
-SERIES_DESCRIPTION = "Hilum decision support, NOT A DIAGNOSIS"
 
 
 def build_report(

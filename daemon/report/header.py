@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from datetime import datetime
@@ -14,9 +15,10 @@ from typing import BinaryIO
 from highdicom.sr import CodedConcept
 from pydicom import dcmread
 from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -26,15 +28,18 @@ HEADER_LIMIT_BYTES = 16 << 20
 
 # What pydicom raises on bytes that are no DICOM; RecursionError on nested sequences.
 _MALFORMED = (
+    BytesLengthException,
     InvalidDicomError,
     AttributeError,
     EOFError,
     KeyError,
-    LookupError,
+    IndexError,
     NotImplementedError,
+    OSError,
     RecursionError,
     TypeError,
     ValueError,
+    struct.error,
 )
 
 
@@ -54,7 +59,7 @@ def read_header(source: Path | BinaryIO) -> Dataset:
             raise HeaderUnreadable("A deflated object is not read: its size has no bound.")
         buffer = BytesIO(content)
         header = dcmread(buffer, stop_before_pixels=True)
-    except (OSError, *_MALFORMED) as error:
+    except _MALFORMED as error:
         raise HeaderUnreadable(
             f"The header cannot be read as DICOM ({type(error).__name__})."
         ) from None
@@ -134,12 +139,17 @@ _OPTIONAL_SEQUENCES = (
 
 
 def element(header: Dataset, keyword: str) -> DataElement | None:
-    """Return an element that has a value, or None: absent, empty and undecodable are alike."""
+    """Return an element that has a value of its own kind, or None.
+
+    Absent, empty, undecodable and of another VR than PS3.6 says are alike.
+    """
     try:
         found = header.data_element(keyword)
     except _MALFORMED:
         return None
-    return None if found is None or found.is_empty else found
+    if found is None or found.is_empty or dictionary_VR(found.tag) != found.VR:
+        return None
+    return found
 
 
 def text(header: Dataset, keyword: str) -> str:
@@ -168,7 +178,7 @@ def numbers(header: Dataset, keyword: str) -> list[float]:
 def items(header: Dataset, keyword: str) -> list[Dataset]:
     """Return the items of a sequence, none where it is absent or is no sequence."""
     found = element(header, keyword)
-    return list(found.value) if found is not None and found.VR == "SQ" else []
+    return [] if found is None else list(found.value)
 
 
 def identify(report: Dataset, header: Dataset) -> None:

@@ -13,7 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from daemon.errors import DaemonError
 
@@ -59,6 +72,21 @@ class Damage(StrEnum):
     TRUNCATED = "truncated"  # the second half is missing
 
 
+_SHORT = {
+    ImplicitVRLittleEndian: "implicit",
+    ExplicitVRLittleEndian: "explicit",
+    ExplicitVRBigEndian: "big endian",
+    RLELossless: "RLE",
+    JPEGBaseline8Bit: "JPEG baseline",
+    JPEGLossless: "JPEG lossless",
+    JPEGLosslessSV1: "JPEG lossless SV1",
+    JPEGLSLossless: "JPEG-LS",
+    JPEGLSNearLossless: "JPEG-LS lossy",
+    JPEG2000Lossless: "JPEG 2000",
+    JPEG2000: "JPEG 2000 lossy",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """How an image is dressed as an object. Raises CannotSimulate where the parts contradict."""
@@ -84,12 +112,11 @@ class Form:
 
     def __str__(self) -> str:
         parts = [
-            self.kind,
-            f"{self.bits} bit",
-            "MONOCHROME1" if self.inverted else "MONOCHROME2",
+            f"{self.kind} {self.bits} bit",
+            "MONOCHROME1" if self.inverted else "",
             "" if self.modality is Modality.NONE else f"modality {self.modality}",
-            "no window" if self.voi is Voi.NONE else f"VOI {self.voi}",
-            self.transfer_syntax.name.partition(" (")[0],
+            {Voi.NONE: "no window", Voi.LINEAR: ""}.get(self.voi, f"VOI {self.voi}"),
+            _SHORT.get(self.transfer_syntax, self.transfer_syntax.name),
             "" if self.damage is Damage.NONE else f"{self.damage} pixels",
         ]
         return ", ".join(part for part in parts if part)

@@ -35,6 +35,9 @@ def rle() -> bytes:
     return part10(ds)
 
 
+SOURCES = {"native": native(), "JPEG 2000": jpeg_2000(), "RLE": rle()}
+
+
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     return Classifier(load_bundle(), "f32")
@@ -45,23 +48,22 @@ def classifier() -> Classifier:
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    source=st.sampled_from([native(), jpeg_2000(), rle()]),
+    source=st.sampled_from(sorted(SOURCES)),
     edits=st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 255)), max_size=6),
     cut=st.one_of(st.none(), st.integers(0, 20_000)),
 )
 def test_damaged_bytes_are_refused_or_read(
-    classifier: Classifier, source: bytes, edits: list[tuple[int, int]], cut: int | None
+    classifier: Classifier, source: str, edits: list[tuple[int, int]], cut: int | None
 ) -> None:
-    damaged = bytearray(source)
+    damaged = bytearray(SOURCES[source])
     for position, value in edits:
         damaged[position % len(damaged)] = value
     try:
         prepared = classifier.prepare(bytes(damaged[:cut]))
-    except (Undecodable, NotEligible) as refusal:
-        assert str(refusal)
-    else:
-        assert prepared.input.dtype == np.uint8
-        assert prepared.input.shape == (classifier.bundle.manifest.architecture.side,) * 2
+    except (Undecodable, NotEligible):
+        return
+    assert prepared.input.dtype == np.uint8
+    assert prepared.input.shape == (classifier.bundle.manifest.architecture.side,) * 2
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -34,9 +34,10 @@ from tests.storing import Storage, analysed, arrival, new_report, open_storage
 
 LEASE_S = 10
 OWNERS = st.sampled_from(["w1", "w2"])
-STUDY_UIDS = st.sampled_from(["9.1", "9.2"])
+STUDY_UIDS = st.sampled_from(["9.1", "9.1", "9.2"])
 HOW = st.sampled_from(["finish", "retry", "quarantine", "quarantine unread", "ignore"])
-BYTES = st.sampled_from(["", "other"])
+BYTES = st.sampled_from(["", "", "other"])
+IGNORED = st.sampled_from([False] * 5 + [True])
 PENDING, RUNNING, DONE, QUARANTINED = JobState
 
 DRAWN = {
@@ -46,6 +47,7 @@ DRAWN = {
     (RUNNING, QUARANTINED),
     (QUARANTINED, PENDING),
     (PENDING, QUARANTINED),  # by hand
+    (PENDING, DONE),  # claimed and finished within one rule
 }
 
 
@@ -76,6 +78,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.reports: dict[str, list[set[tuple[int, Result]]]] = {}
         self.answers = 0
         self.before: dict[JobId, JobState] = {}
+        for number in (1, 2):
+            self.accept(number, "", ignored=False)
 
     def teardown(self) -> None:
         if hasattr(self, "root"):
@@ -84,8 +88,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     # -- what happens --------------------------------------------------------------------------
 
-    @rule(number=st.integers(1, 3), content=BYTES, ignored=st.sampled_from([False, False, True]))
+    @rule(number=st.integers(1, 4), content=BYTES, ignored=IGNORED)
     def accept(self, number: int, content: str, ignored: bool) -> None:
+        self.now += 1  # so that a study need not wait for what came after it
         uid = f"1.{number}"
         answer = self.storage.queue.accept(arrival(uid, content, self.now), ignored=ignored)
         if (uid, content) in self.accepted:
@@ -136,6 +141,14 @@ class QueueMachine(RuleBasedStateMachine):
                 write()
             assert self._show(job.id) == before
 
+    @rule(owner=OWNERS, study_uid=STUDY_UIDS)
+    def classify_all(self, owner: str, study_uid: str) -> None:
+        """Leave nothing open that could hold a report back."""
+        while job := self.storage.queue.claim(owner, LEASE_S, self.now):
+            uid = self._show(job.id).study_instance_uid or study_uid
+            self.storage.queue.finish(job, self._result(), uid, 0, self.now)
+            self.held.append(job)
+
     @rule(seconds=st.sampled_from([1, 4, LEASE_S + 1]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -156,7 +169,8 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.before)
     @rule(data=st.data())
     def by_hand(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.before)))
+        quarantined = sorted(k for k, state in self.before.items() if state is QUARANTINED)
+        job_id = data.draw(st.sampled_from(quarantined or sorted(self.before)))
         queue, state = self.storage.queue, self.before[job_id]
         if state is not QUARANTINED:
             with pytest.raises(StorageError):
@@ -272,8 +286,8 @@ def _named(instances: tuple[AnsweredInstance, ...]) -> set[tuple[int, Result]]:
 
 
 QueueMachine.TestCase.settings = settings(
-    max_examples=20,
-    stateful_step_count=40,
+    max_examples=40,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

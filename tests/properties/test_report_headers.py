@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from daemon.report import build_report, encode, read_header
+from daemon.report import HeaderUnreadable, build_report, encode, read_header
 from daemon.simulate import Form, Kind, to_bytes
 from storage.records import InstanceId
 from tests.reporting import ANALYSED, CREATED_AT, DEVICE, LATERAL, dciodvfy, header, study
@@ -84,3 +84,29 @@ def test_no_header_prevents_a_report(junk: dict[str, str | bytes]) -> None:
     again = dcmread(BytesIO(encode(report)))
     assert again.StudyInstanceUID == image.StudyInstanceUID
     assert str(again)  # every element can be decoded
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=50, deadline=None)
+@given(
+    cuts=st.lists(
+        st.tuples(st.integers(132, 2000), st.integers(0, 6), st.binary(max_size=6)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_damaged_header_is_refused_by_name_or_reported(
+    cuts: list[tuple[int, int, bytes]],
+) -> None:
+    request = Dataset()
+    request.RequestedProcedureID = "RP1"
+    image = header(RequestAttributesSequence=[request])
+    content = bytearray(to_bytes(image))
+    for start, length, put in cuts:
+        content[start : start + length] = put
+    try:
+        found = {InstanceId(1): read_header(BytesIO(bytes(content)))}
+    except HeaderUnreadable:
+        return
+    report = build_report(study((image, ANALYSED)), found, DEVICE, CREATED_AT)
+    assert dcmread(BytesIO(encode(report))).StudyInstanceUID == image.StudyInstanceUID

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import Bundle, load_bundle
 from classifier.engine import compile_graph, open_engine
-from classifier.graph import network_graph, tap_graph
+from classifier.graph import base_graph, network_graph
 from classifier.network import Architecture, Weights, weight_shapes
 from classifier.pixels import from_image_file
 from classifier.preprocessing import network_input
@@ -53,7 +53,7 @@ def test_the_folded_input_equals_the_published_base_at_the_border_too(
     colour = np.repeat(inputs[:1, ..., np.newaxis], 3, axis=-1).astype(np.float32)
     # block5_pool is the maximum over 2 x 2 of block5_conv3
     expected = np.asarray(plain(vgg16.preprocess_input(colour)))
-    tapped = compile_graph(tap_graph(side, ["block5_conv3"], weights))(inputs[:1])[0]
+    tapped = compile_graph(base_graph(side, ["block5_conv3"], [], weights))(inputs[:1])[0]
     cells = tapped.reshape(1, side // 32, 2, side // 32, 2, 512).max(axis=(2, 4))
     assert np.abs(cells - expected).max() < 1e-4 * expected.max()
 
@@ -91,12 +91,12 @@ def test_the_closed_form_is_grad_cam(bundle: Bundle, inputs: NDArray[np.uint8]) 
     assert np.abs(maps - np.maximum(expected, 0)).max() < 1e-3 * maps.max()
 
 
-@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("skips", [(), ("block3_conv3", "block4_pool", "block5_conv3")])
 @pytest.mark.parametrize("taps", [("block5_conv3",), ("block4_pool", "block5_conv1")])
-def test_every_architecture_makes_a_graph(skip: bool, taps: tuple[str, ...]) -> None:
+def test_every_architecture_makes_a_graph(skips: tuple[str, ...], taps: tuple[str, ...]) -> None:
     """A map's sum over positions is its finding's part of the logit where all units are active."""
     architecture = Architecture(
-        targets=("a", "b"), side=64, taps=taps, skip=skip, members=2, block6_filters=4,
+        targets=("a", "b"), side=64, taps=taps, skips=skips, members=2, block6_filters=4,
         block7_filters=4, dense_units=3,
     )  # fmt: skip
     random = np.random.default_rng(1)

@@ -118,7 +118,7 @@ def test_12_bit_extended_names_the_missing_program(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
 def test_a_png_gives_the_same_input_as_the_same_pixels_in_dicom(
-    tmp_path: Path, demo_images: list[Path], photometric: str
+    demo_images: list[Path], photometric: str
 ) -> None:
     source = demo_images[0]
     pixels = np.asarray(Image.open(source).convert("L"))

@@ -163,7 +163,7 @@ def test_the_image_library_holds_what_the_header_gives() -> None:
     assert number(entry, "Pixel Data Columns") == (48, "{pixels}")
     assert number(entry, "Vertical Pixel Spacing") == (0.4, "mm")
     assert one(entry, "Patient Orientation Row").TextValue == "L"
-    bare = header(ImagerPixelSpacing=..., PatientOrientation=None, Rows=..., Modality="??")
+    bare = header(ImagerPixelSpacing=..., PatientOrientation=None, Rows=..., Modality="ZZ")
     (entry,) = content(built((bare, ANALYSED)), "Image Library", "Image Library Group", "Source")
     assert one(entry, "Modality").ConceptCodeSequence[0].CodeValue == "OT"
     assert [child.ValueType for child in entry.ContentSequence] == ["CODE", "NUM"]

@@ -1,0 +1,188 @@
+"""The real processes of `hilum demo`: a PACS and the service, on free ports of the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pynetdicom import AE, evt
+
+from daemon.contexts import COMPREHENSIVE_SR, SECONDARY_CAPTURE, UNCOMPRESSED
+from daemon.errors import DaemonError
+
+WAIT_S = 30.0  # for any answer, at most
+
+
+class Pacs(Protocol):
+    """What the demo asks of a PACS."""
+
+    name: str
+    port: int
+
+    def fetch(self, folder: Path) -> list[Path]:
+        """Write each object that the PACS holds as a file; return the files."""
+
+
+def orthanc_settings(storage: Path, dicom_port: int, http_port: int) -> dict[str, Any]:
+    """Return a configuration for an Orthanc on the loopback alone."""
+    return {
+        "Name": "demo", "StorageDirectory": str(storage), "IndexDirectory": str(storage),
+        "DicomAet": "TESTPACS", "DicomPort": dicom_port, "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowStore": True,
+        "HttpPort": http_port, "HttpServerEnabled": True, "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False, "Plugins": [], "OverwriteInstances": False,
+        "HttpBindAddresses": ["127.0.0.1"], "LoggingLevel": "default",
+    }  # fmt: skip
+
+
+@dataclass
+class OrthancPacs:
+    """A real Orthanc, where Debian's package is installed."""
+
+    http_port: int
+    port: int
+    name: str = "Orthanc"
+
+    def fetch(self, folder: Path) -> list[Path]:
+        """Write each object that Orthanc holds as a file; return the files."""
+        files = []
+        for identifier in json.loads(self._get("/instances")):
+            file = folder / f"{identifier}.dcm"
+            file.write_bytes(self._get(f"/instances/{identifier}/file"))
+            files.append(file)
+        return files
+
+    def alive(self) -> bool:
+        """Tell whether it answers."""
+        try:
+            self._get("/system")
+        except OSError:
+            return False
+        return True
+
+    def _get(self, path: str) -> bytes:
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return bytes(answer.read())
+
+
+@dataclass
+class SmallPacs:
+    """A storage SCP of the demo's own, where no Orthanc is installed."""
+
+    folder: Path
+    port: int = 0
+    name: str = "a small storage SCP (install orthanc for a real PACS)"
+
+    def start(self) -> None:
+        """Listen on a free port of the loopback."""
+        entity = AE(ae_title="TESTPACS")
+        for sop_class in (COMPREHENSIVE_SR, SECONDARY_CAPTURE):
+            entity.add_supported_context(sop_class, list(UNCOMPRESSED))
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._keep)]
+        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        assert server is not None
+        self.port = int(server.server_address[1])
+
+    def _keep(self, event: evt.Event) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        (self.folder / f"{uid}.dcm").write_bytes(event.encoded_dataset())
+        return 0x0000
+
+    def fetch(self, folder: Path) -> list[Path]:
+        """Write each object that was stored as a file; return the files."""
+        return [Path(shutil.copy(file, folder)) for file in sorted(self.folder.iterdir())]
+
+
+@contextmanager
+def pacs(folder: Path) -> Iterator[Pacs]:
+    """Run a PACS with an empty storage: Orthanc where it is installed."""
+    storage = folder / "pacs-storage"
+    storage.mkdir()
+    if shutil.which("Orthanc") is None:
+        small = SmallPacs(storage)
+        small.start()
+        yield small
+        return
+    orthanc = OrthancPacs(_free_port(), _free_port())
+    settings = folder / "orthanc.json"
+    settings.write_text(
+        json.dumps(orthanc_settings(storage, orthanc.port, orthanc.http_port), indent=1)
+    )
+    with (folder / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen(["Orthanc", str(settings)], stdout=log, stderr=log)
+    try:
+        wait(orthanc.alive, "Orthanc")
+        yield orthanc
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait(condition: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
+    """Poll until the condition is true and return it. Raises DaemonError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise DaemonError(f"{what}: no answer within {seconds:.0f} s")
+        time.sleep(0.02)
+    return value
+
+
+@dataclass
+class Service:
+    """The real service, as a process of its own, known by its log."""
+
+    config: Path
+    log_file: Path
+    port: int = 0
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run it until the end of the block."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "daemon", "serve", "--config", str(self.config)],
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        reader.start()
+        try:
+            wait(lambda: self.ready.is_set() and self.port, f"hilum serve (see {self.log_file})")
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+            reader.join(5)
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        with self.log_file.open("wb") as copy:
+            for line in process.stderr:
+                copy.write(line)
+                copy.flush()
+                record = json.loads(line) if line.startswith(b"{") else {}
+                if record.get("event") == "listener.listening":
+                    self.port = int(record["port"])
+                elif record.get("event") == "worker.ready":
+                    self.ready.set()

@@ -1,0 +1,92 @@
+"""`make bench`: every figure in one run, as a table for people and build/bench.json for programs.
+
+Times move from run to run and from machine to machine; only ratios within one run are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import service
+
+OUT = Path("build") / "bench.json"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number, and what it should be."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None = None
+    higher_is_better: bool = True
+
+    @property
+    def meets(self) -> bool | None:
+        """Whether the target is reached; None where there is none."""
+        if self.target is None:
+            return None
+        if self.higher_is_better:
+            return self.value >= self.target
+        return self.value <= self.target
+
+
+Measure = Callable[[], Iterator[tuple[str, float, str]]]
+GROUPS: dict[str, Measure] = {"receiving": service.receiving, "the whole way": service.whole_way}
+TARGETS: dict[str, tuple[float, bool]] = {}
+
+
+def figures() -> Iterator[Figure]:
+    """Measure every group, one after another."""
+    for measure in GROUPS.values():
+        for name, value, unit in measure():
+            target, higher = TARGETS.get(name, (None, True))
+            yield Figure(name, value, unit, target, higher)
+
+
+def machine() -> dict[str, object]:
+    """Return what was measured on."""
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.processor(),
+    )  # fmt: skip
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def main() -> int:
+    """Run the bench."""
+    console, host = Console(), machine()
+    console.print(f"{host['processor']}, {host['cores']} cores, load {host['load_before']:.1f}")
+    table = Table("figure", "value", "unit", "target", "meets")
+    measured = []
+    for figure in figures():
+        measured.append({**asdict(figure), "meets": figure.meets})
+        console.print(f"  {figure.name}: {figure.value:.3g} {figure.unit}", highlight=False)
+        sign = "at least" if figure.higher_is_better else "at most"
+        target = "" if figure.target is None else f"{sign} {figure.target:g}"
+        meets = {True: "yes", False: "[red]no[/red]", None: ""}[figure.meets]
+        table.add_row(figure.name, f"{figure.value:.3g}", figure.unit, target, meets)
+    console.print(table)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps({"machine": host, "figures": measured}, indent=1))
+    console.print(f"written to {OUT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
