@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pydicom.dataset import Dataset
 from classifier.bundle import Bundle
 from classifier.calibration import calibrated
 from classifier.decode import DECODE_FAULTS, read_object
-from classifier.eligibility import check_contrast, check_header
+from classifier.eligibility import ExtraKind, check_contrast, check_header
 from classifier.engine import EngineName, open_engine
 from classifier.errors import Undecodable
 from classifier.pixels import Grey, Radiograph, from_dicom
@@ -45,11 +46,11 @@ class Classifier:
     """A bundle and an engine, ready to classify."""
 
     def __init__(
-        self, bundle: Bundle, engine: EngineName = "auto", *, allow_for_processing: bool = False
+        self, bundle: Bundle, engine: EngineName = "auto", also: Collection[ExtraKind] = ()
     ) -> None:
         self.bundle = bundle
         self.engine = open_engine(bundle, engine)
-        self._allow_for_processing = allow_for_processing
+        self._also = also
         self._calibrations = tuple(f.calibration for f in bundle.manifest.findings)
 
     @property
@@ -66,7 +67,7 @@ class Classifier:
         """
         dataset = source if isinstance(source, Dataset) else read_object(source)
         try:
-            check_header(dataset, allow_for_processing=self._allow_for_processing)
+            check_header(dataset, self._also)
         except DECODE_FAULTS as error:
             raise Undecodable(f"The header cannot be read ({type(error).__name__}).") from error
         return self.place(from_dicom(dataset))

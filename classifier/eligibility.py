@@ -7,7 +7,8 @@ for what its header states, never for what it leaves out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Literal
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -22,6 +23,8 @@ from pydicom.uid import (
 from classifier.decode import MAX_PIXELS
 from classifier.errors import NotEligible
 from classifier.pixels import Grey
+
+ExtraKind = Literal["secondary_capture", "for_processing"]
 
 MIN_SIDE = 256
 """Pixels of the shorter side below which a finding cannot be judged."""
@@ -61,12 +64,21 @@ OTHER_PARTS = frozenset(
 """BodyPartExamined (PS3.16 annex L, and terms seen in practice) that is not the chest."""
 
 
-def check_header(dataset: Dataset, *, allow_for_processing: bool = False) -> None:
-    """Raises: NotEligible: with one of the codes of this module."""
+def check_header(dataset: Dataset, also: Collection[ExtraKind] = ()) -> None:
+    """`also` names the kinds of image that a site has configured beyond CR and DX.
+
+    Raises:
+        NotEligible: with one of the codes of this module.
+    """
     for check in (_kind, _size, _part, _view):
         check(dataset)
-    if not allow_for_processing and (
-        dataset.get("SOPClassUID") == DigitalXRayImageStorageForProcessing
+    if "secondary_capture" not in also and dataset.SOPClassUID == SecondaryCaptureImageStorage:
+        raise NotEligible(
+            "secondary_capture",
+            "Secondary captures are analysed where classifier.also_classify names them.",
+        )
+    if "for_processing" not in also and (
+        dataset.SOPClassUID == DigitalXRayImageStorageForProcessing
         or dataset.get("PresentationIntentType") == "FOR PROCESSING"
     ):
         raise NotEligible(

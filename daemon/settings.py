@@ -105,6 +105,9 @@ class ClassifierSettings(_Section):
     engine: Literal["auto", "int8", "bf16", "f32", "tensorflow"] = Field(
         "auto", description="Inference engine; auto takes the fastest that works here."
     )
+    also_classify: tuple[Literal["secondary_capture", "for_processing"], ...] = Field(
+        (), description="Kinds of image to classify beside CR and DX For Presentation."
+    )
     workers: int = Field(1, ge=1, le=64, description="Worker processes.")
 
 

@@ -232,7 +232,8 @@ def serve(settings: Settings, stop: process.Stop, owner: str) -> int:
     """Work until told to stop; return the exit status."""
     log = logs.get()
     try:
-        classifier = Classifier(load_bundle(settings.classifier.bundle), settings.classifier.engine)
+        chosen = settings.classifier
+        classifier = Classifier(load_bundle(chosen.bundle), chosen.engine, chosen.also_classify)
     except ClassifierError as error:
         log.critical(Event.WORKER_CANNOT_CLASSIFY, reason=str(error))
         return process.EXIT_FAULT

@@ -245,7 +245,7 @@ def test_images_are_taken_while_the_classifier_is_broken(
 def test_a_worker_that_hangs_is_killed_at_the_end_of_its_lease(
     running_service: Service, pacs: Pacs, demo_images: list[Path]
 ) -> None:
-    """Stopped amid an image, it holds its claim until the lease ends; then the image is reported."""
+    """Stopped amid an image, it holds its claim until the lease ends; then all is reported."""
     sent = objects(demo_images, 3)
     pid = worker_pid(running_service)
 
@@ -304,7 +304,7 @@ def test_two_services_do_not_share_a_storage(service: Service) -> None:
     with running(service):
         second = service.hilum("serve")
         assert second.returncode == 1
-        assert "holds this storage" in second.stderr
+        assert "holds the storage root" in second.stderr
 
 
 def test_a_pacs_that_is_down_is_waited_for(

@@ -56,10 +56,16 @@ def receiving() -> Measured:
         service = Service(folder / "ours", write_config(folder / "ours", None))
         with running(service, ready=False):
             # The workers wait: this measures receiving, not classifying
-            for child in psutil.Process(service.process.pid).children():
-                if "daemon.worker" in " ".join(child.cmdline()):
-                    child.suspend()
+            workers = [
+                child
+                for child in psutil.Process(service.process.pid).children()
+                if "daemon.worker" in " ".join(child.cmdline())
+            ]
+            for worker in workers:
+                worker.suspend()
             ours = _storescu(service.port, "HILUM", files)
+            for worker in workers:
+                worker.kill()
         yield "received, 10 MB each, synced", ours, "images/s"
         dcmtk = _storescp(folder, files)
         yield "received by DCMTK storescp, not synced", dcmtk, "images/s"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,19 +45,20 @@ def test_a_failed_sync_is_never_acknowledged(tmp_path: Path, call: str) -> None:
     """EIO from the operating system: at fsync for our files, at fdatasync for SQLite's."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    trace = ("strace", "-f", "-qq", "-o", str(tmp_path / "log"), "-e")
-    whole = tmp_path / "whole"
-    if run(*trace, f"trace={call}", *VICTIM, "life", str(whole)).returncode != 0:
+    log = tmp_path / "log"
+    trace = ("strace", "-f", "-qq", "-y", "-o", str(log), "-e")
+    if run(*trace, f"trace={call}", *VICTIM, "life", str(tmp_path / "whole")).returncode != 0:
         pytest.skip("strace may not trace here")
-    calls = (tmp_path / "log").read_text().count(f"{call}(")
+    calls = log.read_text().count(f"{call}(")
 
-    for at in (calls // 4, calls // 2, calls * 3 // 4):
+    # A commit of SQLite syncs its journal twice, its folder, its file, and its journal again.
+    for at in range(calls // 2, calls // 2 + (5 if call == "fdatasync" else 2)):
         root = tmp_path / str(at)
-        started = time.monotonic()
-        inject = f"inject={call}:error=EIO:when={at}"
-        done = run(*trace, inject, *VICTIM, "life", str(root))
-        assert done.returncode == 3, (at, done.stdout, done.stderr)
-        assert time.monotonic() - started < 60
+        done = run(*trace, f"inject={call}:error=EIO:when={at}", *VICTIM, "life", str(root))
+        (failed,) = [line for line in log.read_text().splitlines() if "INJECTED" in line]
+        # SQLite lets a folder's sync fail; the journal's entry there has long been synced.
+        harmless = call == "fdatasync" and f"<{root}>" in failed
+        assert done.returncode == (0 if harmless else 3), (failed, done.stdout, done.stderr)
 
         storage = open_storage(root)
         kept = {row.sop_instance_uid: row for row in storage.queue.rows()}

@@ -64,7 +64,6 @@ def test_what_a_header_states_is_refused_with_a_sentence(
         {"BodyPartExamined": "THORAX"},
         {"BodyPartExamined": "CHEST PA"},
         {"AnatomicRegionSequence": coded("Chest"), "ViewCodeSequence": coded("postero-anterior")},
-        {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT"},
         {"NumberOfFrames": 1},
     ],
 )
@@ -74,7 +73,15 @@ def test_an_empty_or_odd_header_is_no_refusal(elements: dict[str, Any]) -> None:
 
 def test_raw_detector_data_pass_where_configured() -> None:
     ds = make_radiograph(CELLS, SOPClassUID=DigitalXRayImageStorageForProcessing)
-    check_header(ds, allow_for_processing=True)
+    check_header(ds, ["for_processing"])
+
+
+def test_secondary_captures_pass_where_configured() -> None:
+    ds = make_radiograph(CELLS, SOPClassUID=SecondaryCaptureImageStorage, Modality="OT")
+    with pytest.raises(NotEligible) as refusal:
+        check_header(ds)
+    assert refusal.value.code == "secondary_capture"
+    check_header(ds, ["secondary_capture"])
 
 
 def test_a_blank_image_is_refused() -> None:
