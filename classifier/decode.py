@@ -183,9 +183,9 @@ def _check_size(rows: int, columns: int) -> None:
 
 
 def _native(dataset: Dataset, syntax: UID) -> NDArray[Any]:
-    array, _ = get_decoder(syntax).as_array(
-        dataset, raw=True, view_only=True, correct_unused_bits=False
-    )
+    # unused bits are left as they are: the lookup table does not see them
+    options: dict[str, Any] = {"raw": True, "view_only": True, "correct_unused_bits": False}
+    array, _ = get_decoder(syntax).as_array(dataset, **options)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return _rgb(dataset, array)
@@ -226,11 +226,11 @@ def _container(array: NDArray[Any]) -> NDArray[Any]:
     """The same bits as unsigned 8 or 16."""
     if array.dtype.itemsize > 2:
         raise Undecodable("The pixels have more than 16 bits. Allowed: 8 to 16.")
-    return array.view(np.uint8 if array.dtype.itemsize == 1 else np.uint16)
+    return np.asarray(array.view(np.uint8 if array.dtype.itemsize == 1 else np.uint16))
 
 
 def _eight_bit(rgb: NDArray[Any]) -> NDArray[np.uint8]:
-    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
+    return np.asarray(rgb if rgb.dtype == np.uint8 else rgb >> 8, dtype=np.uint8)
 
 
 def _dcmdjpeg(dataset: Dataset) -> NDArray[Any]:

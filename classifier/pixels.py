@@ -114,7 +114,7 @@ def _modality(dataset: Dataset, cells: NDArray[np.int64]) -> NDArray[np.float64]
         entries, first, _ = _lut(dataset.ModalityLUTSequence[0], dataset)
         return entries[np.clip(cells - first, 0, len(entries) - 1)]
     slope = float(dataset.get("RescaleSlope") or 1.0)
-    return cells * slope + float(dataset.get("RescaleIntercept") or 0.0)
+    return np.asarray(cells * slope + float(dataset.get("RescaleIntercept") or 0.0))
 
 
 def _padding(dataset: Dataset, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -165,7 +165,7 @@ def _percentile_window(
     ordered = present[np.argsort(values[present], kind="stable")]
     share = np.cumsum(counts[ordered]) / counts.sum() * 100.0
     low, high = (values[ordered[np.searchsorted(share, p)]] for p in PERCENTILES)
-    return np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0))
 
 
 def _lut(item: Dataset, dataset: Dataset) -> tuple[NDArray[np.float64], int, int]:

@@ -100,5 +100,5 @@ class TensorFlowEngine:
         findings = self._weights[f"{member}.findings.kernel"]
         gradient = np.einsum("cu,nu,uf->nfc", dense, units > 0, findings)
         flat = maps.reshape(len(maps), -1, maps.shape[-1])
-        activation: NDArray[np.float32] = np.einsum("nfc,npc->nfp", gradient, flat)
-        return activation / flat.shape[1]
+        activation = np.einsum("nfc,npc->nfp", gradient, flat) / flat.shape[1]
+        return np.asarray(activation, dtype=np.float32)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 
@@ -120,20 +119,14 @@ def _needs_training() -> None:
 def main() -> None:
     """Run the command line; what a person reads is one line, never a traceback."""
     try:
-        status = app(standalone_mode=False)
+        app()
     except SettingsError as error:
         _fail(str(error), 2)
     except (DaemonError, StorageError, ClassifierError, TrainingError) as error:
         _fail(str(error), 1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 1)
     except Exception as error:  # noqa: BLE001 - a traceback may quote a patient's data
         where = logs.whereabouts(error)
         _fail(f"unforeseen fault: {where['error']} at {where['at']}", 1)
-    sys.exit(status or 0)
 
 
 def _fail(message: str, status: int) -> None:

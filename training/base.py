@@ -31,7 +31,7 @@ def base_weights(path: Path | None = None) -> Weights:
 
 
 def _read_keras(path: Path) -> Weights:
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     weights = {}
     try:

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from classifier.network import LAYERS, Architecture, Weights
 from training.dataset import Indices
-from training.errors import Diverged
+from training.errors import Diverged, TrainingError
 from training.features import Progress
 
 Floats = NDArray[np.float32]
@@ -167,6 +167,11 @@ def _build(a: Architecture, norm: Normalisation, start: Linear | None, targets: 
     x = layers.BatchNormalization(momentum=0.9, center=False, scale=False, name="pooled_norm")(x)
     x = layers.Dropout(a.dropout, name="pooled_dropout")(x)
     units = a.dense_units - _linear_units(a)
+    if units < 1:
+        raise TrainingError(
+            "The dense block has too few units. Allowed: more than two per finding. Received: "
+            f"{a.dense_units}."
+        )
     x = layers.Dense(units, kernel_regularizer=regularizers.L2(a.l2), name="dense")(x)
     x = layers.Dropout(a.dropout, name="dense_dropout")(layers.ReLU(name="dense_relu")(x))
     logits = layers.Dense(targets, kernel_initializer="zeros", name="findings")(x)
@@ -235,7 +240,7 @@ def _linear_units(a: Architecture) -> int:
 
 def _floored(deviation: Floats) -> Floats:
     """Not so small that a channel that is nearly always silent would be blown up."""
-    return np.maximum(deviation, 0.01 * deviation.max(initial=0.0) + 1e-6)
+    return np.asarray(np.maximum(deviation, 0.01 * deviation.max(initial=0.0) + 1e-6))
 
 
 def _inputs(a: Architecture, rows: NDArray[np.float16]) -> tuple[Floats, Floats]:
@@ -301,7 +306,8 @@ def _folded(a: Architecture, model: Any, norm: Normalisation) -> Mapping[str, Fl
         unit = np.concatenate([kernel, -kernel], axis=1)
         wide[a.block7_filters :, units:] = unit * norm.gain[:, np.newaxis]
         offset[units:] = np.concatenate([bias, -bias]) + norm.shift @ unit
-        readout += [np.eye(findings), -np.eye(findings)]
+        eye = np.eye(findings, dtype=np.float32)
+        readout += [eye, -eye]
     weights |= {"dense.kernel": wide, "dense.bias": offset}
     weights |= {"findings.kernel": np.concatenate(readout), "findings.bias": out_bias[:findings]}
     return {name: np.asarray(w, dtype=np.float32) for name, w in weights.items()}

@@ -7,6 +7,7 @@ result is reported twice or forgotten.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -37,7 +38,7 @@ from tests.storing import Storage, analysed, arrival, new_report, open_storage
 LEASE_S = 10
 OWNERS = st.sampled_from(["w1", "w2"])
 STUDY_UIDS = st.sampled_from(["9.1", "9.1", "9.2"])
-HOW = st.sampled_from(["finish", "retry", "quarantine", "quarantine unread", "ignore"])
+HOW = st.sampled_from(["finish", "retry", "quarantine", "quarantine", "unreadable", "ignore"])
 BYTES = st.sampled_from([""] * 5 + ["other"])
 IGNORED = st.sampled_from([False] * 5 + [True])
 EVENTS = (
@@ -128,10 +129,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.live[job.id] = job
 
     def end(self, draw: Draw) -> None:
-        """Write under the last claim or an older one: it counts exactly while it is live."""
+        """Write under a live claim, one taken over, or the last: only the live one counts."""
         if not self.held:
             return
-        job = draw(st.sampled_from(self.held[-3:]))
+        stale = [old for old in self.held if self.live.get(old.id, old) is not old]
+        job = draw(st.sampled_from([*self.live.values(), *stale, self.held[-1]]))
         how, seconds = draw(HOW), draw(st.sampled_from([0, 3]))
         before = self._show(job.id)
         # An instance that has a study stays in it: its dataset says so.
@@ -145,7 +147,7 @@ class QueueMachine(RuleBasedStateMachine):
                 queue.retry(job, "failed", "", now + seconds, now)
             elif how == "quarantine" or before.study_instance_uid:
                 queue.quarantine(job, "crashed", answer.reason or "", now, study_uid, 0)
-            elif how == "quarantine unread":
+            elif how == "unreadable":
                 queue.quarantine(job, "unreadable", "", now, None, 0)
             else:
                 queue.ignore(job, "own_object", "", now)
@@ -217,7 +219,8 @@ class QueueMachine(RuleBasedStateMachine):
         if not self.studies_held:
             return
         live = [study for study, _, _ in self.study_live.values()]
-        study = draw(st.sampled_from([*live, *live, *self.studies_held[-1:]]))
+        stale = [old for old in self.studies_held if old.id in self.study_live and old not in live]
+        study = draw(st.sampled_from([*live, *stale, self.studies_held[-1]]))
         fails = draw(st.sampled_from([False, False, True]))
         made = new_report(f"7.{study.id}.{study.token}")
 
@@ -305,7 +308,7 @@ def _named(instances: tuple[AnsweredInstance, ...]) -> set[tuple[int, Result]]:
 
 
 QueueMachine.TestCase.settings = settings(
-    max_examples=50,
+    max_examples=1000 if "HILUM_SOAK" in os.environ else 50,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

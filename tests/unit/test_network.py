@@ -76,19 +76,25 @@ def test_the_closed_form_is_grad_cam(bundle: Bundle, inputs: NDArray[np.uint8]) 
 
     architecture = bundle.manifest.architecture
     model = TensorFlowEngine(bundle, "test").model
-    image = tf.constant(inputs[:2, ..., np.newaxis].astype(np.float32))
+    logits, *parts = model(inputs[:2, ..., np.newaxis].astype(np.float32))
+    members = [tf.constant(maps) for maps in parts[::2]]
     with tf.GradientTape(persistent=True) as tape:
-        tape.watch(image)
-        logits, *parts = model(image)
-        each = [logits[:, f] for f in range(len(architecture.targets))]
+        tape.watch(members)
+        votes = []
+        for number, maps in enumerate(members):
+            dense, out = (model.get_layer(f"member{number}_{n}") for n in ("dense", "findings"))
+            votes.append(out(tf.nn.relu(dense(tf.reduce_mean(maps, axis=(1, 2))))))
+        mean = tf.add_n(votes) / len(votes)
+        each = [mean[:, f] for f in range(len(architecture.targets))]
+    assert np.allclose(mean, logits, atol=1e-4)
     expected = np.zeros((2, len(each), architecture.grid, architecture.grid), dtype=np.float32)
-    for maps in parts[::2]:
+    for maps in members:
         for finding, logit in enumerate(each):
             alpha = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2), keepdims=True)
             expected[:, finding] += tf.reduce_sum(alpha * maps, axis=-1).numpy()
-    _, maps = open_engine(bundle, "f32").run(inputs[:2])
-    assert maps.max() > 0
-    assert np.abs(maps - np.maximum(expected, 0)).max() < 1e-3 * maps.max()
+    _, found = open_engine(bundle, "f32").run(inputs[:2])
+    assert found.max() > 0
+    assert np.abs(found - np.maximum(expected, 0)).max() < 1e-3 * found.max()
 
 
 @pytest.mark.parametrize("skips", [(), ("block3_conv3", "block4_pool", "block5_conv3")])
