@@ -218,7 +218,7 @@ def _rgb(dataset: Dataset, array: NDArray[Any]) -> NDArray[Any]:
         y, blue, red = np.moveaxis(array.astype(np.float32), -1, 0)
         blue, red = blue - 128, red - 128
         rgb = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue])
-        return np.moveaxis(np.clip(np.rint(rgb), 0, 255), 0, -1).astype(np.uint8)
+        return np.asarray(np.moveaxis(np.clip(np.rint(rgb), 0, 255), 0, -1), dtype=np.uint8)
     return _container(array)
 
 

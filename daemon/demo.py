@@ -79,7 +79,11 @@ def run(folder: Path, console: Console) -> int:
         f"The PACS holds {len(files)} objects, now under {folder / 'pacs'};"
         f" one report as text: {folder / 'report.txt'}; the service's log: {service.log_file}"
     )
-    console.print("Decision support only: not a medical device.")
+    console.print(
+        "These images are part of what the default model was trained on: they show the way, not the"
+        " accuracy; the README has figures on patients that it never saw.\n"
+        "Decision support only: not a medical device."
+    )
     line, lost = _summary(rows)
     print(line)
     return 1 if lost else 0
@@ -175,7 +179,8 @@ def _table(rows: list[Row]) -> Table:
     table.add_column("published label", width=13)
     table.add_column("sent as", width=28, overflow="fold")
     for finding in findings:
-        table.add_column(_words(finding.name), justify="right")
+        words = _words(finding.name)
+        table.add_column(words, justify="right", min_width=max(map(len, words.split())))
     table.add_column("to report", justify="right", width=9)
     table.add_column("PACS holds", justify="right", width=5)
     for row in rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, insert, select, update
 
 from storage.database import Database
 from storage.errors import LostClaim, NotFound, StorageError
@@ -101,32 +101,7 @@ class Studies:
             ).scalar_one_or_none()
             if revision is None:
                 raise _lost(claim)
-            report_id = connection.execute(
-                insert(report)
-                .values(
-                    study_id=claim.id,
-                    version=claim.version,
-                    revision=revision,
-                    sop_instance_uid=made.sop_instance_uid,
-                    sop_class_uid=made.sop_class_uid,
-                    sha256=made.sha256,
-                    size_bytes=made.size_bytes,
-                    created_at=made.created_at,
-                )
-                .returning(report.c.id)
-            ).scalar_one()
-            if pacs:
-                connection.execute(
-                    insert(delivery).values(
-                        report_id=report_id,
-                        state=DeliveryState.PENDING,
-                        next_attempt_at=now,
-                        attempts=0,
-                        token=0,
-                    ),
-                    [{"pacs": name} for name in pacs],
-                )
-        return ReportId(report_id)
+            return _insert_report(connection, claim, made, revision, pacs, now)
 
     def failed(
         self, claim: StudyJob, reason_code: str, reason: str, retry_at: float, now: float
@@ -237,6 +212,42 @@ def _held(claim: StudyJob) -> Update:
         .where(study.c.id == claim.id, study.c.token == claim.token)
         .where(study.c.state == StudyState.REPORTING)
     )
+
+
+def _insert_report(
+    connection: Connection,
+    claim: StudyJob,
+    made: NewReport,
+    revision: int,
+    pacs: Sequence[str],
+    now: float,
+) -> ReportId:
+    report_id = connection.execute(
+        insert(report)
+        .values(
+            study_id=claim.id,
+            version=claim.version,
+            revision=revision,
+            sop_instance_uid=made.sop_instance_uid,
+            sop_class_uid=made.sop_class_uid,
+            sha256=made.sha256,
+            size_bytes=made.size_bytes,
+            created_at=made.created_at,
+        )
+        .returning(report.c.id)
+    ).scalar_one()
+    if pacs:
+        connection.execute(
+            insert(delivery).values(
+                report_id=report_id,
+                state=DeliveryState.PENDING,
+                next_attempt_at=now,
+                attempts=0,
+                token=0,
+            ),
+            [{"pacs": name} for name in pacs],
+        )
+    return ReportId(report_id)
 
 
 def _lost(claim: StudyJob) -> LostClaim:

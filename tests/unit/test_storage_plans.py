@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, insert
+from sqlalchemy.dialects import postgresql
 
 from storage.database import Database
+from storage.jobs import claimable
 from storage.records import DeliveryState, JobState, StudyState
 from storage.schema import delivery, instance, job, report, study
 from tests.storing import Storage, analysed, arrival, new_report, open_storage
@@ -196,3 +198,9 @@ def test_leases_are_looked_up_by_state(storage: Storage, name: str) -> None:
 def test_the_depth_is_counted_on_the_index(storage: Storage) -> None:
     (plan,) = plans(storage, storage.queue.depth)
     assert plan == ["SEARCH job USING COVERING INDEX ix_job_claim (state=?)"]
+
+
+def test_on_postgresql_claims_skip_what_another_has_locked() -> None:
+    """There is no server here to plan it; the statement at least asks for the right thing."""
+    sql = str(claimable(0).compile(dialect=postgresql.dialect()))
+    assert sql.endswith("FOR UPDATE OF job SKIP LOCKED")
