@@ -18,7 +18,6 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
-from storage.outbox import Outbox
 
 from daemon import logs, process
 from daemon.contexts import UNCOMPRESSED
@@ -29,6 +28,7 @@ from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from storage.database import open_database
 from storage.errors import LostClaim, ObjectDamaged, ObjectMissing
 from storage.objects import ObjectStore
+from storage.outbox import Outbox
 from storage.records import Delivery
 
 BATCH = 16  # reports on one association
