@@ -23,6 +23,8 @@ from classifier.network import (
     Architecture,
     Weights,
     fold_grey,
+    region_weights,
+    skip_parts,
 )
 
 SAME = {"strides": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1], "dilations": [1, 1]}
@@ -37,7 +39,7 @@ def network_graph(architecture: Architecture, weights: Weights, batch: int = 1) 
     """
     image, layers = _base(architecture.side, weights, batch)
     taps = _side_by_side([layers[name] for name in architecture.taps])
-    skips = [_on_grid(layers[name], LAYERS[name][1]) for name in architecture.skips]
+    skips = [_skip(layers, skip, architecture.grid) for skip in architecture.skips]
     members = [_member(architecture, weights, m, taps, skips) for m in range(architecture.members)]
     logits = _mean([logits for logits, _ in members])
     maps = op.relu(_mean([maps for _, maps in members]))
@@ -56,7 +58,8 @@ def base_graph(
     maps = _side_by_side([layers[name] for name in taps])
     outputs = [_named(op.transpose(maps, _ints([0, 2, 3, 1])), "taps")]
     if skips:
-        averages = [op.reduce_mean(layers[name], _ints([2, 3]), False) for name in skips]
+        grid = side // STRIDE
+        averages = [op.reduce_mean(_skip(layers, s, grid), _ints([2, 3]), False) for s in skips]
         outputs.append(_named(_side_by_side(averages), "averages"))
     return ov.Model(outputs, [image], "vgg16_base")
 
@@ -111,12 +114,15 @@ def _convolution(x: Any, kernel: NDArray[np.float32], bias: NDArray[np.float32])
     return op.relu(op.add(x, _floats(bias.reshape(1, -1, 1, 1))))
 
 
-def _on_grid(maps: Any, stride: int) -> Any:
+def _skip(layers: dict[str, Any], skip: str, grid: int) -> Any:
     """Averages over the cells of the last maps: the average over the image stays the same."""
-    cell = STRIDE // stride
-    if cell == 1:
-        return maps
-    return op.avg_pool(maps, [cell, cell], [0, 0], [0, 0], [cell, cell], True)
+    layer, region = skip_parts(skip)
+    maps, cell = layers[layer], STRIDE // LAYERS[layer][1]
+    if cell > 1:
+        maps = op.avg_pool(maps, [cell, cell], [0, 0], [0, 0], [cell, cell], True)
+    if region:
+        maps = op.multiply(maps, _floats(region_weights(region, grid)[np.newaxis, np.newaxis]))
+    return maps
 
 
 def _side_by_side(parts: list[Any]) -> Any:

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Weights = Mapping[str, NDArray[np.float32]]
+Interval = tuple[float, float]
 
 BASE: tuple[tuple[str, int], ...] = (
     ("block1_conv1", 64),
@@ -61,12 +62,43 @@ TAPS = tuple(name for name, (_, stride) in LAYERS.items() if stride == STRIDE)
 """Layers of the base that have the resolution of the last maps."""
 
 
+REGIONS: dict[str, tuple[tuple[Interval, ...], tuple[Interval, ...]]] = {
+    "lungs": (((1 / 7, 6 / 7),), ((1 / 7, 3 / 7), (4 / 7, 6 / 7))),
+}
+"""Parts of the image, as intervals of its height and of its width; mirrored, they stay the same."""
+
+
+def skip_parts(skip: str) -> tuple[str, str]:
+    """Layer and region of a skip, "layer" or "layer@region"; the whole image has region ""."""
+    layer, _, region = skip.partition("@")
+    return layer, region
+
+
+def skip_filters(skip: str) -> int:
+    """Averages that a skip has."""
+    return LAYERS[skip_parts(skip)[0]][0]
+
+
+def region_weights(region: str, grid: int) -> NDArray[np.float32]:
+    """(grid, grid), of mean 1: an image average of maps times these is the region's average."""
+    edges = np.arange(grid + 1) / grid
+
+    def covered(intervals: tuple[Interval, ...]) -> NDArray[np.float64]:
+        parts = [np.diff(np.clip(edges, low, high)) for low, high in intervals]
+        return np.asarray(np.sum(parts, axis=0))
+
+    rows, columns = (covered(intervals) for intervals in REGIONS[region])
+    weights = np.outer(rows, columns)
+    return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Architecture:
     """One extended VGG16. A value of this class and weights of its shapes are a network.
 
     taps: layers of the base whose maps, side by side, are the input of block6.
-    skips: layers of the base whose averages enter the dense block too, after those of block7.
+    skips: layers of the base whose averages enter the dense block too, after those of block7;
+        "layer" is averaged over the image, "layer@region" over a region.
     members: copies of the extension on the one base; the logit is the mean of theirs.
     dropout and l2 were in force in training and do nothing afterwards.
     """
@@ -85,8 +117,12 @@ class Architecture:
     def __post_init__(self) -> None:
         if not self.taps or not set(self.taps) <= set(TAPS):
             raise ValueError(f"taps must be some of {', '.join(TAPS)}. Received: {self.taps}")
-        if not set(self.skips) <= set(LAYERS):
-            raise ValueError(f"skips must be some of {', '.join(LAYERS)}. Received: {self.skips}")
+        for layer, region in map(skip_parts, self.skips):
+            if layer not in LAYERS or region not in {"", *REGIONS}:
+                raise ValueError(
+                    f"skips must be some of {', '.join(LAYERS)}, each alone or with "
+                    f"{', '.join(f'@{name}' for name in REGIONS)}. Received: {self.skips}"
+                )
         if not self.targets:
             raise ValueError("targets must name at least one output. Received: none")
 
@@ -103,7 +139,7 @@ class Architecture:
     @property
     def skip_filters(self) -> int:
         """Channels of the skips side by side."""
-        return sum(LAYERS[skip][0] for skip in self.skips)
+        return sum(skip_filters(skip) for skip in self.skips)
 
     @property
     def pooled_features(self) -> int:

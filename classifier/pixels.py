@@ -24,8 +24,10 @@ from classifier.errors import Undecodable
 PERCENTILES = (0.5, 99.5)
 """Of the stored values, the window where the object gives none."""
 
-BORDER_GREY = 12
-"""A line of the image is border where nearly all of it is no brighter (collimator, padding)."""
+BORDER_GREY = 12 / 255
+"""A line of the image is border where nearly all of it is no brighter (collimator, padding).
+
+A share of the image's own range of grey: the window of the object does not move the border."""
 
 BORDER_SHARE = 0.02
 """Share of a border line that may be brighter (a marker, burnt-in text)."""
@@ -199,10 +201,18 @@ def _displayed_rgb(rgb: NDArray[Any]) -> Grey:
     return _look_up(display_table(header, grey), grey)
 
 
+def grey_range(grey: Grey) -> tuple[int, int]:
+    """The grey levels at `PERCENTILES` of an image."""
+    share = np.cumsum(np.bincount(grey.ravel(), minlength=256)) / grey.size * 100.0
+    low, high = (int(np.searchsorted(share, p)) for p in PERCENTILES)
+    return low, high
+
+
 def _cropped(grey: Grey) -> Radiograph:
     """Cut off dark lines at the four sides, unless more than half of the image would go."""
     rows, columns = grey.shape
-    bright = grey > BORDER_GREY
+    low, high = grey_range(grey)
+    bright = grey > low + BORDER_GREY * (high - low)
     kept_rows = np.flatnonzero(bright.mean(axis=1) > BORDER_SHARE)
     kept_columns = np.flatnonzero(bright.mean(axis=0) > BORDER_SHARE)
     if 2 * len(kept_rows) < rows or 2 * len(kept_columns) < columns:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.pixels import Grey, Radiograph
+from classifier.pixels import Grey, Radiograph, grey_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,10 @@ class Preprocessing:
 
     `working` is the side in pixels at which contrast is equalised (CLAHE; Zuiderveld, Graphics
     Gems IV, 1994), before the reduction to the network's side. `zoom` above 1 cuts the margins.
+    `stretched`: grey first spans black to white, so that the window of the object does not matter.
     """
+
+    stretched: bool = True
 
     working: int = 512
     clahe_clip: float = 2.0
@@ -29,7 +32,8 @@ class Preprocessing:
 
 
 VERSIONS: dict[str, Preprocessing] = {
-    "pad-clahe-1": Preprocessing(),
+    "pad-clahe-1": Preprocessing(stretched=False),
+    "pad-clahe-2": Preprocessing(),
 }
 
 
@@ -65,7 +69,7 @@ def network_input(radiograph: Radiograph, version: str, side: int) -> tuple[Grey
     how = VERSIONS[version]
     height, width = radiograph.grey.shape
     extent = max(height, width) / how.zoom  # of the square, in image pixels
-    square = _square(radiograph.grey, how.working, extent)
+    square = _square(radiograph.grey, how.working, extent, how.stretched)
     if how.clahe_clip > 0:
         tiles = (how.clahe_tiles, how.clahe_tiles)
         square = cv2.createCLAHE(how.clahe_clip, tiles).apply(square)
@@ -81,7 +85,7 @@ def network_input(radiograph: Radiograph, version: str, side: int) -> tuple[Grey
     return image, placement
 
 
-def _square(grey: Grey, side: int, extent: float) -> Grey:
+def _square(grey: Grey, side: int, extent: float, stretch: bool) -> Grey:
     """The middle of `grey`, `extent` pixels in each direction, as (side, side)."""
     height, width = grey.shape
     high, wide = (min(n, round(extent)) for n in (height, width))
@@ -90,7 +94,16 @@ def _square(grey: Grey, side: int, extent: float) -> Grey:
     new = (max(1, round(wide * side / extent)), max(1, round(high * side / extent)))
     shrinks = side <= extent
     part = cv2.resize(part, new, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if stretch:
+        part = _stretched(part)
     square = np.zeros((side, side), dtype=np.uint8)
     top, left = (side - new[1]) // 2, (side - new[0]) // 2
     square[top : top + new[1], left : left + new[0]] = part
     return square
+
+
+def _stretched(grey: Grey) -> Grey:
+    """From black to white between the percentiles of `grey_range`."""
+    low, high = grey_range(grey)
+    table = np.rint((np.arange(256) - low) * (255 / max(high - low, 1)))
+    return np.asarray(cv2.LUT(grey, np.clip(table, 0, 255).astype(np.uint8)))

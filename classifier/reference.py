@@ -14,7 +14,16 @@ from keras import layers
 from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
-from classifier.network import BASE, CHANNEL_MEANS, LAYERS, STRIDE, Architecture, Weights
+from classifier.network import (
+    BASE,
+    CHANNEL_MEANS,
+    LAYERS,
+    STRIDE,
+    Architecture,
+    Weights,
+    region_weights,
+    skip_parts,
+)
 
 
 def keras_network(architecture: Architecture, weights: Weights) -> keras.Model:
@@ -36,12 +45,13 @@ def keras_network(architecture: Architecture, weights: Weights) -> keras.Model:
     taps = [tapped[name] for name in architecture.taps]
     joined = taps[0] if len(taps) == 1 else layers.Concatenate(name="taps")(taps)
     skips = []
-    for name in architecture.skips:
+    for number, (name, region) in enumerate(map(skip_parts, architecture.skips)):
         cell = STRIDE // LAYERS[name][1]
-        pooled = (
-            layers.AveragePooling2D(cell, name=f"{name}_cells") if cell > 1 else layers.Identity()
-        )
-        skips.append(pooled(tapped[name]))
+        maps = layers.AveragePooling2D(cell)(tapped[name]) if cell > 1 else tapped[name]
+        if region:
+            weights_on_grid = region_weights(region, architecture.grid)[..., np.newaxis]
+            maps = layers.Multiply(name=f"skip{number}")([maps, weights_on_grid[np.newaxis]])
+        skips.append(maps)
     members = [_member(architecture, m, joined, skips) for m in range(architecture.members)]
     logits = [member[0] for member in members]
     mean = logits[0] if len(logits) == 1 else layers.Average(name="logits")(logits)

@@ -26,7 +26,7 @@ def test_every_class_and_syntax_is_in_the_conformance_statement() -> None:
 
 
 def test_the_guide_names_only_events_that_exist() -> None:
-    text = (DOCS / "operating-generate.md").read_text()
+    text = (DOCS / "operating-guide.md").read_text()
     section = text[text.index("## The log") : text.index("## Backup")]
     named = {word for line in section.splitlines() if line.startswith("| `")
              for word in line.split("|")[1].replace("`", "").replace(",", " ").split()}  # fmt: skip
@@ -37,7 +37,7 @@ def test_the_guide_names_only_events_that_exist() -> None:
 def test_every_command_is_in_the_guide_or_the_readme() -> None:
     from daemon.cli import app
 
-    text = (DOCS / "operating-generate.md").read_text() + (DOCS.parent / "README.md").read_text()
+    text = (DOCS / "operating-guide.md").read_text() + (DOCS.parent / "README.md").read_text()
     names = [command.name or command.callback.__name__ for command in app.registered_commands]
     for name in [*names, "queue list"]:
         assert f"hilum {name}" in text or f"`{name}" in text, name
