@@ -73,6 +73,7 @@ class DicomSettings(_Section):
     max_pdu_bytes: int = Field(
         1 << 20, ge=16384, le=1 << 24, description="Largest PDU that we take, in bytes."
     )
+    tls: Literal[False] = Field(False, description="DICOM TLS; not part of this release.")
     idle_timeout_s: float = Field(
         60.0, ge=1, le=3600, description="An association with no message for so long is aborted."
     )
@@ -117,8 +118,8 @@ class ReportSettings(_Section):
     study_quiet_s: float = Field(
         20.0, ge=0, le=3600, description="A study is reported when no image came for so long."
     )
-    heat_map: Literal["sc", "gsps", "none"] = Field(
-        "none", description="Heat map object beside the report."
+    heat_map: Literal["none"] = Field(
+        "none", description="Heat map object beside the report; this release makes none."
     )
     send_negative: bool = Field(True, description="Whether studies with no finding are sent.")
 
@@ -130,6 +131,10 @@ class PacsSettings(_Section):
     ae_title: AeTitle = Field(description="Its AE title.")
     host: str = Field(description="Its address or host name.", min_length=1)
     port: int = Field(ge=1, le=65535, description="Its TCP port.")
+    tls: Literal[False] = Field(False, description="DICOM TLS; not part of this release.")
+    storage_commitment: Literal[False] = Field(
+        False, description="Storage commitment; not part of this release."
+    )
     timeout_s: float = Field(
         30.0, ge=1, le=600, description="How long to wait for a connection or for an answer."
     )

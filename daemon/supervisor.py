@@ -116,13 +116,14 @@ class Supervisor:
     def _check_leases(self) -> None:
         """Kill a worker that holds a claim past its lease: the decoder or the engine hangs."""
         try:
-            for owner, job in self._queue.overdue(time.time()):
-                for child in self._children:
-                    if child.owner == owner and child.running is not None:
-                        self._log.error(Event.PROCESS_KILLED, process=owner, job=job)
-                        child.running.kill()
-                        child.running.wait()
-            self._queue.release_expired(time.time())
+            overdue = self._queue.overdue(time.time())
+            for child in self._children:
+                if child.owner in overdue and child.running is not None:
+                    self._log.error(Event.PROCESS_KILLED, process=child.owner)
+                    child.running.kill()
+                    child.running.wait()
+            if overdue:
+                self._queue.release_expired(time.time())
         except StorageError as error:
             self._log.error(Event.FAULT, **logs.whereabouts(error))
 

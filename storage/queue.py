@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Column, Select, delete, func, select, true, update
+from sqlalchemy import Column, Select, delete, func, select, true, union, update
 
 from storage.database import Database
 from storage.errors import NotFound
@@ -179,12 +179,16 @@ class Queue:
         with self._database.write() as connection:
             return release_claims(connection, true(), true(), now)
 
-    def overdue(self, now: float) -> list[tuple[str, JobId]]:
-        """Return owner and job of every claim whose lease has run out."""
-        running = select(job.c.owner, job.c.id).where(job.c.state == JobState.RUNNING)
+    def overdue(self, now: float) -> set[str]:
+        """Return who holds a claim, on a job or on a study, whose lease has run out."""
+        claims = union(
+            select(job.c.owner).where(job.c.state == JobState.RUNNING, job.c.lease_until <= now),
+            select(study.c.owner).where(
+                study.c.state == StudyState.REPORTING, study.c.lease_until <= now
+            ),
+        )
         with self._database.read() as connection:
-            rows = connection.execute(running.where(job.c.lease_until <= now))
-            return [(row.owner, JobId(row.id)) for row in rows]
+            return {row.owner for row in connection.execute(claims)}
 
     def rows(self, states: Collection[JobState] | None = None, limit: int = 200) -> list[JobRow]:
         """Return the newest jobs first, of those states or of all."""

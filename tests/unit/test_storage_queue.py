@@ -293,7 +293,7 @@ def test_a_dead_worker_gives_its_jobs_and_studies_back_at_once(storage: Storage)
     assert queue.release("w3", 201) == 0
     assert queue.release("w1", 201) == 2
     assert claimed(queue, "w2", 201).attempts == 2
-    assert queue.overdue(300) == [("w2", 4)]
+    assert queue.overdue(300) == {"w2"}
 
 
 def test_release_all_is_for_the_start(queue: Queue) -> None:
@@ -308,10 +308,18 @@ def test_release_all_is_for_the_start(queue: Queue) -> None:
 def test_overdue_names_who_hangs(queue: Queue) -> None:
     for uid in ("1.1", "1.2"):
         queue.accept(arrival(uid))
-    first = claimed(queue, "w1", 100)
+    claimed(queue, "w1", 100)
     claimed(queue, "w2", 130)
-    assert queue.overdue(159) == []
-    assert queue.overdue(160) == [("w1", first.id)]
+    assert queue.overdue(159) == set()
+    assert queue.overdue(160) == {"w1"}
+
+
+def test_overdue_names_who_hangs_in_a_report(storage: Storage, queue: Queue) -> None:
+    queue.accept(arrival("1.1"))
+    queue.finish(claimed(queue, "w1", 100), analysed(), "9.9", 0, 100)
+    assert storage.studies.claim_due("w2", 60, 200) is not None
+    assert queue.overdue(259) == set()
+    assert queue.overdue(260) == {"w2"}
 
 
 # -- by hand -----------------------------------------------------------------------------------
