@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Column, Select, delete, func, select, true, union, update
+from sqlalchemy import Column, Select, delete, func, select, true, union_all, update
 
 from storage.database import Database
 from storage.errors import NotFound
@@ -37,6 +37,7 @@ from storage.records import (
     Result,
     ResultStatus,
     Sha256,
+    StudyState,
     Token,
 )
 from storage.results import INSTANCE_COLUMNS, add_result, answered, cut, to_instance
@@ -181,7 +182,7 @@ class Queue:
 
     def overdue(self, now: float) -> set[str]:
         """Return who holds a claim, on a job or on a study, whose lease has run out."""
-        claims = union(
+        claims = union_all(
             select(job.c.owner).where(job.c.state == JobState.RUNNING, job.c.lease_until <= now),
             select(study.c.owner).where(
                 study.c.state == StudyState.REPORTING, study.c.lease_until <= now
