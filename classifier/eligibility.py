@@ -26,8 +26,8 @@ from classifier.pixels import Grey
 
 ExtraKind = Literal["secondary_capture", "for_processing"]
 
-MIN_SIDE = 256
-"""Pixels of the shorter side below which a finding cannot be judged."""
+MIN_SIDE = 224
+"""Pixels of the shorter side; the network sees 224, and an enlarged image shows it nothing more."""
 
 MIN_SPREAD = 4
 """Grey levels between the 5th and the 95th percentile below which the image is blank."""
