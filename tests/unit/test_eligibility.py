@@ -41,7 +41,7 @@ def coded(meaning: str) -> list[Dataset]:
         ({"PresentationIntentType": "FOR PROCESSING"}, "for_processing"),
         ({"Modality": "CT"}, "not_a_radiograph"),
         ({"Modality": "", "SOPClassUID": CTImageStorage}, "not_a_radiograph"),
-        ({"Rows": 255}, "too_small"),
+        ({"Rows": 223}, "too_small"),
         ({"Rows": 60000, "Columns": 60000}, "too_large"),
     ],
 )
