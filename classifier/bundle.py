@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from classifier.calibration import Calibration
+from classifier.calibration import AnyCalibration
 from classifier.errors import BundleRefused
 from classifier.network import Architecture, Weights, weight_shapes
 from classifier.preprocessing import VERSIONS
@@ -64,7 +64,7 @@ class FindingOutput:
     """A finding as the network's output of the same position answers it."""
 
     label: FindingLabel
-    calibration: Calibration
+    calibration: AnyCalibration
     threshold: Share
 
 
@@ -92,13 +92,19 @@ class FindingMetrics:
 
 @dataclass(frozen=True, config=STRICT)
 class Metrics:
-    """Figures on patients that the weights were not trained on, and what those were."""
+    """Figures on patients that the weights were not trained on, and what those were.
+
+    by_view: macro AUC within AP and within PA, where the data say which is which.
+    accuracy: of the most probable class, where the classes exclude each other.
+    """
 
     data: str
     images: int
     patients: int
     macro_auc: Interval | None
     findings: dict[str, FindingMetrics]
+    by_view: dict[str, Interval | None] = Field(default_factory=dict)
+    accuracy: Interval | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -111,6 +117,29 @@ class TrainingData:
     fingerprint: Hash
     holdout: str
     seed: int
+
+
+@dataclass(frozen=True, config=STRICT)
+class CalibrationGain:
+    """What recalibration did to one finding; both errors on images that no fit has seen."""
+
+    method: Literal["platt", "temperature", "isotonic"]
+    target: str
+    ece_before: Interval
+    ece_after: Interval
+
+
+@dataclass(frozen=True, config=STRICT)
+class Recalibration:
+    """Whose weights these are (`parent` is that bundle's digest), and what recalibrated them."""
+
+    parent: Hash
+    parent_version: str
+    data: str
+    images: int
+    patients: int
+    fingerprint: Hash
+    findings: dict[str, CalibrationGain]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -151,6 +180,8 @@ class Manifest(BaseModel):
     findings: tuple[FindingOutput, ...]
     threshold_target: str
     training: TrainingData
+    recipe: dict[Key, bool | int | float | str | None] = {}
+    recalibration: Recalibration | None = None
     metrics: Metrics
     graphs: dict[Precision, Graph] = {}
     parity: dict[Precision, Parity] = {}

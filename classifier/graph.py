@@ -121,7 +121,7 @@ def _skip(layers: dict[str, Any], skip: str, grid: int) -> Any:
     if cell > 1:
         maps = op.avg_pool(maps, [cell, cell], [0, 0], [0, 0], [cell, cell], True)
     if region:
-        maps = op.multiply(maps, _floats(region_weights(region, grid)[np.newaxis, np.newaxis]))
+        maps = op.multiply(maps, _floats(region_weights(grid)[np.newaxis, np.newaxis]))
     return maps
 
 

@@ -20,7 +20,6 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Weights = Mapping[str, NDArray[np.float32]]
-Interval = tuple[float, float]
 
 BASE: tuple[tuple[str, int], ...] = (
     ("block1_conv1", 64),
@@ -62,10 +61,13 @@ TAPS = tuple(name for name, (_, stride) in LAYERS.items() if stride == STRIDE)
 """Layers of the base that have the resolution of the last maps."""
 
 
-REGIONS: dict[str, tuple[tuple[Interval, ...], tuple[Interval, ...]]] = {
-    "lungs": (((1 / 7, 6 / 7),), ((1 / 7, 3 / 7), (4 / 7, 6 / 7))),
-}
-"""Parts of the image, as intervals of its height and of its width; mirrored, they stay the same."""
+REGIONS = ("lungs",)
+"""Parts of the image that a skip may be averaged over."""
+
+LUNG_CENTRES = ((0.54, 0.34), (0.54, 0.66))
+LUNG_SPREAD = (0.13, 0.086)
+"""Height and width as shares of the image: Gaussians on the middle of either lung of a frontal
+radiograph, the same when mirrored."""
 
 
 def skip_parts(skip: str) -> tuple[str, str]:
@@ -79,16 +81,16 @@ def skip_filters(skip: str) -> int:
     return LAYERS[skip_parts(skip)[0]][0]
 
 
-def region_weights(region: str, grid: int) -> NDArray[np.float32]:
-    """(grid, grid), of mean 1: an image average of maps times these is the region's average."""
-    edges = np.arange(grid + 1) / grid
-
-    def covered(intervals: tuple[Interval, ...]) -> NDArray[np.float64]:
-        parts = [np.diff(np.clip(edges, low, high)) for low, high in intervals]
-        return np.asarray(np.sum(parts, axis=0))
-
-    rows, columns = (covered(intervals) for intervals in REGIONS[region])
-    weights = np.outer(rows, columns)
+def region_weights(grid: int) -> NDArray[np.float32]:
+    """Of the lungs, (grid, grid) of mean 1: the average of maps times these is the region's."""
+    middles = (np.arange(grid) + 0.5) / grid
+    weights = np.zeros((grid, grid))
+    for centre in LUNG_CENTRES:
+        row, column = (
+            np.exp(-(((middles - at) / spread) ** 2) / 2)
+            for at, spread in zip(centre, LUNG_SPREAD, strict=True)
+        )
+        weights += np.outer(row, column)
     return np.asarray(weights / weights.mean(), dtype=np.float32)
 
 

@@ -63,13 +63,15 @@ def from_dicom(dataset: Dataset) -> Radiograph:
 
 
 def from_image_file(path: Path) -> Radiograph:
-    """A PNG or JPEG file is read like a MONOCHROME2 object without a window.
+    """A PNG or JPEG file of 8 bits is what is displayed; one of 16 is windowed like an object.
 
     Raises: Undecodable: see `classifier.decode.image_file_pixels`.
     """
     stored = image_file_pixels(path)
     if stored.ndim == 3:
         return _cropped(_displayed_rgb(stored))
+    if stored.dtype == np.uint8:
+        return _cropped(stored)
     header = Dataset()
     header.BitsStored = 8 * stored.dtype.itemsize
     return _cropped(_look_up(display_table(header, stored), stored))
@@ -195,23 +197,21 @@ def _look_up(table: Grey, stored: NDArray[Any]) -> Grey:
 
 
 def _displayed_rgb(rgb: NDArray[Any]) -> Grey:
-    grey = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
-    header = Dataset()
-    header.BitsStored = 8
-    return _look_up(display_table(header, grey), grey)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def grey_range(grey: Grey) -> tuple[int, int]:
-    """The grey levels at `PERCENTILES` of an image."""
+def grey_range(grey: Grey, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """The grey levels at two percentiles of an image, taken as spread evenly within a level."""
     share = np.cumsum(np.bincount(grey.ravel(), minlength=256)) / grey.size * 100.0
-    low, high = (int(np.searchsorted(share, p)) for p in PERCENTILES)
-    return low, high
+    levels = np.arange(257) - 0.5
+    low, high = np.interp(percentiles, np.concatenate([[0.0], share]), levels)
+    return float(low), float(high)
 
 
 def _cropped(grey: Grey) -> Radiograph:
     """Cut off dark lines at the four sides, unless more than half of the image would go."""
     rows, columns = grey.shape
-    low, high = grey_range(grey)
+    low, high = grey_range(grey, PERCENTILES)
     bright = grey > low + BORDER_GREY * (high - low)
     kept_rows = np.flatnonzero(bright.mean(axis=1) > BORDER_SHARE)
     kept_columns = np.flatnonzero(bright.mean(axis=0) > BORDER_SHARE)

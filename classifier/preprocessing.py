@@ -20,10 +20,8 @@ class Preprocessing:
 
     `working` is the side in pixels at which contrast is equalised (CLAHE; Zuiderveld, Graphics
     Gems IV, 1994), before the reduction to the network's side. `zoom` above 1 cuts the margins.
-    `stretched`: grey first spans black to white, so that the window of the object does not matter.
+    Grey first gets the same range whatever the window of the object.
     """
-
-    stretched: bool = True
 
     working: int = 512
     clahe_clip: float = 2.0
@@ -32,7 +30,6 @@ class Preprocessing:
 
 
 VERSIONS: dict[str, Preprocessing] = {
-    "pad-clahe-1": Preprocessing(stretched=False),
     "pad-clahe-2": Preprocessing(),
 }
 
@@ -69,7 +66,7 @@ def network_input(radiograph: Radiograph, version: str, side: int) -> tuple[Grey
     how = VERSIONS[version]
     height, width = radiograph.grey.shape
     extent = max(height, width) / how.zoom  # of the square, in image pixels
-    square = _square(radiograph.grey, how.working, extent, how.stretched)
+    square = _square(radiograph.grey, how.working, extent)
     if how.clahe_clip > 0:
         tiles = (how.clahe_tiles, how.clahe_tiles)
         square = cv2.createCLAHE(how.clahe_clip, tiles).apply(square)
@@ -85,7 +82,7 @@ def network_input(radiograph: Radiograph, version: str, side: int) -> tuple[Grey
     return image, placement
 
 
-def _square(grey: Grey, side: int, extent: float, stretch: bool) -> Grey:
+def _square(grey: Grey, side: int, extent: float) -> Grey:
     """The middle of `grey`, `extent` pixels in each direction, as (side, side)."""
     height, width = grey.shape
     high, wide = (min(n, round(extent)) for n in (height, width))
@@ -94,8 +91,7 @@ def _square(grey: Grey, side: int, extent: float, stretch: bool) -> Grey:
     new = (max(1, round(wide * side / extent)), max(1, round(high * side / extent)))
     shrinks = side <= extent
     part = cv2.resize(part, new, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    if stretch:
-        part = _stretched(part)
+    part = _stretched(part)
     square = np.zeros((side, side), dtype=np.uint8)
     top, left = (side - new[1]) // 2, (side - new[0]) // 2
     square[top : top + new[1], left : left + new[0]] = part
@@ -103,7 +99,11 @@ def _square(grey: Grey, side: int, extent: float, stretch: bool) -> Grey:
 
 
 def _stretched(grey: Grey) -> Grey:
-    """From black to white between the percentiles of `grey_range`."""
-    low, high = grey_range(grey)
-    table = np.rint((np.arange(256) - low) * (255 / max(high - low, 1)))
+    """The 2nd and 98th percentile at 5 and 95 % of the range.
+
+    A window that clips less than that at either end, or nothing, changes neither of them.
+    """
+    low, high = grey_range(grey, (2.0, 98.0))
+    scale = 0.9 * 255 / max(high - low, 1)
+    table = np.rint((np.arange(256) - low) * scale + 0.05 * 255)
     return np.asarray(cv2.LUT(grey, np.clip(table, 0, 255).astype(np.uint8)))

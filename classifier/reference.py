@@ -45,12 +45,11 @@ def keras_network(architecture: Architecture, weights: Weights) -> keras.Model:
     taps = [tapped[name] for name in architecture.taps]
     joined = taps[0] if len(taps) == 1 else layers.Concatenate(name="taps")(taps)
     skips = []
-    for number, (name, region) in enumerate(map(skip_parts, architecture.skips)):
+    for name, region in map(skip_parts, architecture.skips):
         cell = STRIDE // LAYERS[name][1]
         maps = layers.AveragePooling2D(cell)(tapped[name]) if cell > 1 else tapped[name]
         if region:
-            weights_on_grid = region_weights(region, architecture.grid)[..., np.newaxis]
-            maps = layers.Multiply(name=f"skip{number}")([maps, weights_on_grid[np.newaxis]])
+            maps = maps * region_weights(architecture.grid)[np.newaxis, ..., np.newaxis]
         skips.append(maps)
     members = [_member(architecture, m, joined, skips) for m in range(architecture.members)]
     logits = [member[0] for member in members]

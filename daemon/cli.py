@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -34,6 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to
 Data = Annotated[
     Path, typer.Option("--data", help="A folder with labels.csv and the images, as the guide says.")
 ]
+Model = Annotated[str, typer.Option("--bundle", help='Folder of a model bundle, or "default".')]
 
 
 @app.command()
@@ -82,28 +83,74 @@ def train(
         Path | None,
         typer.Option(help="VGG16 base (.weights.h5); without one, the serving bundle's base."),
     ] = None,
+    recipe: Annotated[
+        Literal["hilum-1", "benavente2022"],
+        typer.Option(help="Ours, several findings at once; or the paper's, one class an image."),
+    ] = "hilum-1",
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for features and checkpoints; by default OUT.features."),
+    ] = None,
+    credit: Annotated[
+        str | None, typer.Option(help="Whose radiographs these are, for the model card.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
 ) -> None:
     """Train a new model bundle from labelled radiographs."""
     _needs_training()
     from daemon import model_commands
 
-    model_commands.train(data, out, base_weights, seed)
+    model_commands.train(data, out, recipe, base_weights, cache, credit, seed)
 
 
 @app.command()
 def evaluate(
     data: Data,
-    bundle: Annotated[
-        str, typer.Option(help='Folder of a model bundle, or "default".')
-    ] = "default",
+    bundle: Model = "default",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pictures, metrics.json and the model card.")
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FINDING=SHARE",
+            help="Prevalence for PPV and NPV, as pneumonia=0.05; repeatable. "
+            "Without one, that of the data.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model bundle on labelled radiographs."""
     _needs_training()
-    from daemon import model_commands
+    from daemon import measure_commands
 
-    model_commands.evaluate(data, bundle, as_json=as_json)
+    measure_commands.evaluate(data, bundle, prevalence or [], out, as_json=as_json)
+
+
+@app.command()
+def calibrate(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    bundle: Model = "default",
+    method: Annotated[
+        Literal["platt", "temperature", "isotonic", "auto"],
+        typer.Option(help="Calibration; auto is isotonic where the data suffice, else platt."),
+    ] = "platt",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[FINDING:]TARGET",
+            help="What thresholds are to reach: youden (default), sensitivity=X, specificity=X; "
+            "for one finding as pneumonia:sensitivity=0.9; repeatable.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a new version of a bundle, calibrated on new labelled radiographs; same weights."""
+    _needs_training()
+    from daemon import measure_commands
+
+    measure_commands.calibrate(data, bundle, out, method, target or [], as_json=as_json)
 
 
 def _needs_training() -> None:

@@ -36,3 +36,23 @@ class WeightsRefused(TrainingError):
 
 class Diverged(TrainingError):
     """The loss became infinite or no number; no bundle was written."""
+
+
+class CacheFailed(TrainingError):
+    """The features could not be kept on the disk."""
+
+
+class UnknownFinding(TrainingError):
+    """A finding is named that the bundle does not have."""
+
+
+class TargetUnreachable(TrainingError):
+    """No threshold reaches the stated target on these images."""
+
+
+class BundleNotWritten(TrainingError):
+    """The bundle could not be written."""
+
+
+class ResultsNotWritten(TrainingError):
+    """The evaluation's files could not be written."""

@@ -2,47 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, confusion_matrix, roc_auc_score
 
-from classifier.bundle import Bundle, FindingMetrics, Interval, Metrics
+from classifier.bundle import Bundle, Metrics
 from classifier.calibration import calibrated
-from classifier.eligibility import check_contrast
 from classifier.engine import Engine, EngineName, open_engine
 from classifier.errors import NotEligible, Undecodable
-from classifier.pixels import from_image_file
 from classifier.preprocessing import network_input
 from training.dataset import LabelledImages
-from training.errors import TooFewCases
+from training.errors import TooFewCases, UnknownFinding
 from training.features import Progress
+from training.figures import (
+    Bits,
+    Figures,
+    Floats,
+    Group,
+    Scored,
+    expected_calibration_error,
+    group_figures,
+    resamples,
+)
+from training.images import read_radiograph
+from training.subgroups import subgroups
 
-BOOTSTRAPS = 1000
-BINS = 10
+__all__ = ["Evaluation", "evaluate", "expected_calibration_error", "measure", "predict"]
 
-Floats = NDArray[np.float64]
-Bits = NDArray[np.uint8]
+MIN_CASES = 10
+"""Positive and negative images that a finding needs to be measured within a subgroup."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A bundle's figures on a data set; `unreadable` names the files that could not be used."""
+    """A bundle's figures on a data set; `unreadable` names the files that could not be used.
+
+    `groups` are by column and value. `stated` are the prevalences that the user gave. `seen` says
+    that the bundle was trained or calibrated on these very images.
+    """
 
     bundle: str
     metrics: Metrics
     unreadable: tuple[str, ...]
+    fingerprint: str
+    whole: Group
+    groups: Mapping[str, Mapping[str, Group]]
+    scored: Scored = field(repr=False)
+    stated: Mapping[str, float]
+    seen: bool
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """Findings with so few images on one side that their figures say little."""
+        findings = self.whole.findings.items()
+        return tuple(n for n, f in findings if min(f.positives, f.negatives) < MIN_CASES)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``hilum evaluate --json`` prints."""
-        metrics = asdict(self.metrics)
+        whole = _group_json(self.whole)
+        for column, (name, figures) in enumerate(whole["findings"].items()):
+            figures["threshold"] = float(self.scored.thresholds[column])
+            figures["prevalence_is"] = "stated" if name in self.stated else "that of the images"
         return {
             "bundle": self.bundle,
-            **{key: metrics[key] for key in ("images", "patients", "macro_auc", "findings")},
+            **{key: whole[key] for key in ("images", "patients", "macro_auc", "findings")},
+            "subgroups": {
+                column: {value: _group_json(group) for value, group in groups.items()}
+                for column, groups in self.groups.items()
+            },
+            "data_fingerprint": self.fingerprint,
+            "seen_in_training": self.seen,
+            "unreadable": list(self.unreadable),
         }
 
 
@@ -51,24 +85,62 @@ def evaluate(
     data: LabelledImages,
     *,
     engine: EngineName = "auto",
+    prevalence: Mapping[str, float] | None = None,
     progress: Progress = lambda *_: None,
 ) -> Evaluation:
-    """Run the bundle over all images and measure.
+    """Run the bundle over all images and measure; PPV and NPV at the prevalence given.
 
     Raises:
         TooFewCases: not one image can be used.
+        UnknownFinding: a prevalence is given for a finding that the bundle does not have.
     """
-    logits, data = predict(open_engine(bundle, engine), bundle, data, progress)
-    findings = bundle.manifest.findings
-    metrics = measure(
-        tuple(finding.label.name for finding in findings),
-        calibrated(logits, tuple(finding.calibration for finding in findings)),
-        np.array([finding.threshold for finding in findings]),
-        data.targets([(f.label.name, *f.label.labels) for f in findings]),
-        data.patients,
-        data.folder.name,
+    stated = dict(prevalence or {})
+    names = tuple(finding.label.name for finding in bundle.manifest.findings)
+    if set(stated) - set(names):
+        raise UnknownFinding(
+            f"A prevalence names no finding of the bundle. Allowed: {', '.join(names)}. "
+            f"Received: {', '.join(sorted(set(stated) - set(names)))}."
+        )
+    logits, used = predict(open_engine(bundle, engine), bundle, data, progress)
+    scored = score(bundle, used, logits)
+    draws = resamples(scored.patients)
+    whole = group_figures(scored, draws, prevalence=stated)
+    found = subgroups(used)
+    groups: dict[str, dict[str, Group]] = {column: {} for column in found}
+    for column, parts in found.items():
+        for value, rows in parts.items():
+            groups[column][value] = group_figures(scored, draws, rows, MIN_CASES, stated)
+    return Evaluation(
+        bundle=bundle.version,
+        metrics=whole.metrics(data.folder.name),
+        unreadable=used.unreadable,
+        fingerprint=used.fingerprint,
+        whole=whole,
+        groups=groups,
+        scored=scored,
+        stated=stated,
+        seen=seen(bundle, data) or seen(bundle, used),
     )
-    return Evaluation(bundle.version, metrics, data.unreadable)
+
+
+def score(bundle: Bundle, data: LabelledImages, logits: NDArray[np.float32]) -> Scored:
+    """What the bundle says of images with these logits."""
+    findings = bundle.manifest.findings
+    return Scored(
+        names=tuple(finding.label.name for finding in findings),
+        scores=logits,
+        probabilities=calibrated(logits, tuple(finding.calibration for finding in findings)),
+        thresholds=np.array([finding.threshold for finding in findings]),
+        targets=data.targets([(f.label.name, *f.label.labels) for f in findings]),
+        patients=data.patients,
+    )
+
+
+def seen(bundle: Bundle, data: LabelledImages) -> bool:
+    """Whether the bundle was trained or recalibrated on exactly these images."""
+    again = bundle.manifest.recalibration
+    known = {bundle.manifest.training.fingerprint, again.fingerprint if again else ""}
+    return data.fingerprint in known
 
 
 def predict(
@@ -81,10 +153,12 @@ def predict(
     for number, case in enumerate(data.cases):
         progress("evaluate", number, len(data.cases))
         try:
-            radiograph = from_image_file(case.path)
-            check_contrast(radiograph.grey)
+            radiograph = read_radiograph(case.path)
         except (Undecodable, NotEligible) as error:
             refused[case.path] = str(error)
+            continue
+        except OSError as error:
+            refused[case.path] = str(error.strerror)
             continue
         image, _ = network_input(radiograph, manifest.preprocessing, manifest.architecture.side)
         logits.append(engine.run(image[np.newaxis])[0])
@@ -103,78 +177,32 @@ def measure(
     data: str,
     seed: int = 0,
 ) -> Metrics:
-    """Figures per finding; intervals by a bootstrap that draws patients, not images."""
-
-    def per_finding(column: int) -> FindingMetrics:
-        p, y = probabilities[:, column], targets[:, column]
-        decided = (p >= thresholds[column]).astype(np.uint8)
-        matrix = confusion_matrix(y, decided, labels=[0, 1])
-        (tn, fp), (fn, tp) = matrix.tolist()
-        return FindingMetrics(
-            positives=int(y.sum()),
-            auc=intervals[column],
-            accuracy=(tp + tn) / len(y),
-            sensitivity=tp / (tp + fn) if tp + fn else None,
-            specificity=tn / (tn + fp) if tn + fp else None,
-            ece=expected_calibration_error(p, y),
-            brier=float(brier_score_loss(y, p)),
-        )
-
-    def aucs(rows: NDArray[np.int64]) -> Floats:
-        return np.array([_auc(targets[rows, c], probabilities[rows, c]) for c in range(len(names))])
-
-    intervals, macro = _bootstrap(aucs, patients, seed)
-    return Metrics(
-        data=data,
-        images=len(targets),
-        patients=len(np.unique(patients)),
-        macro_auc=macro,
-        findings={name: per_finding(column) for column, name in enumerate(names)},
-    )
+    """Figures per finding as a manifest holds them."""
+    scored = Scored(names, probabilities, probabilities, thresholds, targets, patients)
+    return group_figures(scored, resamples(patients, seed)).metrics(data)
 
 
-def expected_calibration_error(probabilities: Floats, targets: Bits) -> float:
-    """Mean gap of probability and frequency over ten bins of equal width, weighted by their size.
-
-    Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
-    """
-    bins = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-    gap = np.bincount(bins, probabilities - targets, minlength=BINS)
-    return float(np.abs(gap).sum() / len(targets))
-
-
-def _auc(targets: Bits, probabilities: Floats) -> float:
-    one_class = targets.min() == targets.max()
-    return float("nan") if one_class else float(roc_auc_score(targets, probabilities))
+def _group_json(group: Group) -> dict[str, Any]:
+    return {
+        "images": group.images,
+        "patients": group.patients,
+        "macro_auc": asdict(group.macro_auc) if group.macro_auc else None,
+        "findings": {name: _figures_json(figures) for name, figures in group.findings.items()},
+        "too_few": {
+            name: {"positives": positives, "negatives": negatives}
+            for name, (positives, negatives) in group.too_few.items()
+        },
+    }
 
 
-def _bootstrap(
-    aucs: Callable[[NDArray[np.int64]], Floats], patients: NDArray[np.str_], seed: int
-) -> tuple[list[Interval | None], Interval | None]:
-    """Per finding and for their mean: the value, and 2.5 and 97.5 % of the draws."""
-    _, owner = np.unique(patients, return_inverse=True)
-    order = np.argsort(owner, kind="stable")
-    groups = np.split(order, np.cumsum(np.bincount(owner))[:-1])
-    random = np.random.default_rng(seed)
-    value = aucs(np.arange(len(patients)))
-    draws = np.array(
-        [
-            aucs(
-                np.concatenate([groups[g] for g in random.integers(len(groups), size=len(groups))])
-            )
-            for _ in range(BOOTSTRAPS)
-        ]
-    )
-    measured = ~np.isnan(value)
-    per_finding = [_interval(value[c], draws[:, c]) for c in range(len(value))]
-    if not measured.any():
-        return per_finding, None
-    return per_finding, _interval(value[measured].mean(), draws[:, measured].mean(axis=1))
-
-
-def _interval(value: float, draws: Floats) -> Interval | None:
-    draws = draws[~np.isnan(draws)]
-    if np.isnan(value) or len(draws) == 0:
-        return None
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return Interval(float(value), float(low), float(high))
+def _figures_json(figures: Figures) -> dict[str, Any]:
+    intervals = {**figures.rates, "ece": figures.ece, "brier": figures.brier}
+    return {
+        "positives": figures.positives,
+        "negatives": figures.negatives,
+        "auc": asdict(figures.auc) if figures.auc else None,
+        **{name: each.value if each else None for name, each in intervals.items()},
+        "intervals": {name: asdict(each) if each else None for name, each in intervals.items()},
+        "prevalence": figures.prevalence,
+        "confusion": dict(zip(("tn", "fp", "fn", "tp"), figures.cells, strict=True)),
+    }

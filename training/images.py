@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from classifier.decode import read_object
-from classifier.eligibility import MIN_SIDE, check_contrast, check_header
+from classifier.eligibility import check_contrast, check_header
 from classifier.errors import NotEligible
 from classifier.pixels import Radiograph, from_dicom, from_image_file
+
+MIN_SIDE = 128
+"""Pixels of the shorter side of an image file: published ones are often small, and still teach."""
 
 
 def is_dicom(path: Path) -> bool:

@@ -5,6 +5,9 @@ Codes: the table of results in the conformance statement (SNOMED CT; PS3.16 for 
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 from classifier.bundle import Code, FindingLabel
 
 NO_FINDING = "No Finding"
@@ -30,3 +33,14 @@ AUXILIARY: tuple[tuple[str, ...], ...] = (
     (NO_FINDING,),
 )
 """Further labels of ChestX-ray14, learnt beside the findings and left out of the bundle."""
+
+LOCAL_SCHEME = "99HILUM"
+"""Private coding scheme (PS3.16 section 8.2) of classes that have no entry above."""
+
+
+def class_label(text: str) -> FindingLabel:
+    """A class of a single-label data set, as a finding of a bundle."""
+    key = "c_" + re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12].upper()
+    name = key.removeprefix("c_") if key[2:3].isalpha() else key
+    return FindingLabel(name[:64], Code(digest, LOCAL_SCHEME, text[:64]), (text,))

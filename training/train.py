@@ -1,48 +1,42 @@
-"""Labelled radiographs to a model bundle: data set, features, fit, calibration, evaluation."""
+"""Labelled radiographs to a model bundle: data set, features, fit, calibration, figures."""
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.bundle import (
-    WEIGHTS,
-    Bundle,
-    FindingLabel,
-    FindingOutput,
-    Manifest,
-    Metrics,
-    TrainingData,
-    pack_weights,
-    write_bundle,
-)
-from classifier.calibration import calibrated
+from classifier.bundle import Bundle, FindingLabel
 from classifier.errors import BundleRefused
 from classifier.network import Architecture, Weights
+from training.assemble import (
+    PREPROCESSING,
+    assemble,
+    calibrate,
+    cross_fitted,
+    figures,
+    merged,
+    training_data,
+)
 from training.base import base_weights as read_base
-from training.calibrate import platt, youden_threshold
-from training.dataset import Indices, LabelledImages, patient_folds, read_dataset
+from training.checkpoint import Checkpoint
+from training.dataset import LabelledImages, patient_folds, read_dataset
+from training.effort import Effort
 from training.errors import TooFewCases
-from training.evaluate import evaluate
 from training.features import FeatureCache, FeatureKind, Progress, compute_features
-from training.fit import Examples, Member, Recipe, fit_member
+from training.fit import Examples, Member, Recipe, Say, fit_member, macro_auc
 from training.labels import AUXILIARY, FINDINGS
 
-HOLDOUT_FOLDS = 10
-"""One patient in so many is held out: no weight, calibration or threshold sees him (the paper)."""
-
-PREPROCESSING = "pad-clahe-1"
+LAYERS = ("block3_conv3", "block4_conv3", "block5_conv2", "block5_conv3")
+"""Their averages say more than those of block5 alone: docs/decisions/0005."""
 
 ARCHITECTURE = Architecture(
     targets=tuple(finding.name for finding in FINDINGS),
     taps=("block5_conv3",),
-    skips=("block3_conv3", "block4_conv3", "block5_conv3"),
+    skips=LAYERS + tuple(f"{layer}@lungs" for layer in LAYERS),
     block6_filters=64,
     block7_filters=64,
     dense_units=64,
@@ -52,57 +46,146 @@ ARCHITECTURE = Architecture(
 )
 """The default network: five extensions on one base, each trained without one fold."""
 
-INTENDED_USE = (
-    "Decision support on frontal chest radiographs of adults; every result is reviewed by a "
-    "radiologist. Not for primary diagnosis."
+OUT_OF_FOLD = (
+    "{count}-fold cross-validation by patient on {credit}: each image by the one member that did "
+    "not see its patient, calibrated by the other folds"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where a training keeps what it has reached, and whom it tells.
+
+    cache: folder of features and checkpoints, by default beside the bundle.
+    """
+
+    base_weights: Path | None = None
+    cache: Path | None = None
+    progress: Progress = lambda *_: None
+    say: Say = lambda _: None
+    effort: Effort = field(default_factory=Effort)
 
 
 def train(
     data_dir: Path,
     out_dir: Path,
     *,
-    base_weights: Path | None = None,
-    cache_dir: Path | None = None,
     credit: str | None = None,
     architecture: Architecture = ARCHITECTURE,
     recipe: Recipe = Recipe(),  # noqa: B008 (frozen)
     findings: tuple[FindingLabel, ...] = FINDINGS,
     seed: int = 0,
-    progress: Progress = lambda *_: None,
+    work: Work = Work(),
 ) -> Bundle:
     """Train, calibrate and measure a bundle and write it to `out_dir`, which must not exist.
 
-    Features are kept under `cache_dir` (by default beside `out_dir`), where a second run, or the
-    same one after a kill, finds them.
+    One member per fold by patient, each trained without its fold; the bundle averages them. What
+    a member says of its fold gives calibration, thresholds and figures. A second run, or the same
+    one after a kill, goes on from what `work.cache` holds.
 
     Raises:
         DatasetError: the data cannot be used.
         Diverged: the fit failed.
+        CacheFailed: the disk is full or fails.
         BundleRefused: `out_dir` exists, or the default bundle (the base's source) is damaged.
     """
-    if out_dir.exists():
-        raise BundleRefused(f"{out_dir} exists already; a bundle is never edited.")
-    base = read_base(base_weights)
-    kind = FeatureKind(architecture.taps, architecture.skips, PREPROCESSING, architecture.side)
-    cache = FeatureCache(cache_dir or out_dir.with_name(f"{out_dir.name}.features"), kind, base)
-    data = compute_features(read_dataset(data_dir), cache, base, recipe.variants, progress)
+    data, base, cache = prepare(read_dataset(data_dir), out_dir, architecture, recipe, work)
     examples = examples_of(data, cache, findings, recipe)
-    strata = examples.targets[:, : examples.findings]
-    inner, holdout = patient_folds(data.patients, HOLDOUT_FOLDS, seed, strata)[0]
-    check_cases(strata[inner], findings, recipe.min_cases)
-    members = fit_members(architecture, examples, data.patients, inner, recipe, seed, progress)
-    outputs = calibrate_members(members, strata, findings)
-    weights = merged(base, members)
+    targets = examples.targets[:, : examples.findings]
+    check_cases(targets, findings, max(recipe.min_cases, architecture.members))
+    folds = patient_folds(data.patients, max(2, architecture.members), seed, targets)
+    key = f"{cache.folder.name} {data.fingerprint} {architecture} {recipe} {seed}"
+    members = []
+    for number in range(architecture.members):
+        checkpoint = Checkpoint(cache.folder, f"{key} {number}")
+        told = _numbered(work.say, f"member {number + 1} of {architecture.members}")
+        work.progress("fit", number, architecture.members)
+        with work.effort.on("fitting the extension"):
+            members.append(
+                fit_member(
+                    architecture, examples, *folds[number], recipe, seed + number, checkpoint, told
+                )
+            )
+    work.progress("fit", architecture.members, architecture.members)
+    bundle = _bundle(
+        out_dir, architecture, recipe, base, members, data, targets, findings, credit, seed, work
+    )
+    finish(cache, work)
+    return bundle
+
+
+def _bundle(
+    out_dir: Path,
+    architecture: Architecture,
+    recipe: Recipe,
+    base: Weights,
+    members: list[Member],
+    data: LabelledImages,
+    targets: NDArray[np.uint8],
+    findings: tuple[FindingLabel, ...],
+    credit: str | None,
+    seed: int,
+    work: Work,
+) -> Bundle:
+    """Calibrate and measure on what each member did not see; write."""
+    source = credit or data.folder.name
+    seen = np.concatenate([member.validation for member in members])
+    logits, starts = (
+        np.concatenate([getattr(member, name) for member in members])
+        for name in ("logits", "start")
+    )
+    truth = targets[seen]
+    work.say(
+        f"out of fold: AUC {macro_auc(truth, starts):.4f} by the linear readout, "
+        f"{macro_auc(truth, logits):.4f} with the added blocks"
+    )
+    ends = np.cumsum([len(member.validation) for member in members])
+    rows = np.split(np.arange(len(seen)), ends[:-1])
+    views = np.array([data.cases[i].columns.get("view", "").strip().upper() for i in seen])
+    scored = cross_fitted(logits, truth, data.patients[seen], rows, findings)
+    metrics = figures(scored, OUT_OF_FOLD.format(count=len(members), credit=source), views)
     return assemble(
         out_dir,
         architecture,
-        weights,
-        outputs,
-        training_data(data, credit or data_dir.name, seed),
-        replace(data, cases=tuple(data.cases[i] for i in holdout)),
-        progress,
+        recipe,
+        merged(base, members),
+        calibrate(logits, truth, findings),
+        training_data(data, source, seed, f"none: {len(members)} folds by patient"),
+        metrics,
     )
+
+
+def prepare(
+    data: LabelledImages, out_dir: Path, architecture: Architecture, recipe: Recipe, work: Work
+) -> tuple[LabelledImages, Weights, FeatureCache]:
+    """Features of all usable images; says which are not, and why.
+
+    Raises:
+        BundleRefused: `out_dir` exists.
+        TooFewCases: not one image can be used.
+    """
+    if out_dir.exists():
+        raise BundleRefused(f"{out_dir} exists already; a bundle is never edited.")
+    base = read_base(work.base_weights)
+    skips = architecture.skips or ARCHITECTURE.skips  # one cache for both recipes
+    kind = FeatureKind(architecture.taps, skips, PREPROCESSING, architecture.side)
+    cache = FeatureCache(work.cache or out_dir.with_name(f"{out_dir.name}.features"), kind, base)
+    data = compute_features(data, cache, base, recipe.variants, work.progress, work.effort)
+    if not data.cases:
+        raise TooFewCases("Not one image of the data set can be used.")
+    data = data.without_duplicates([cache.input_of(case) for case in data.cases])
+    for file in data.unreadable:
+        work.say(f"not used: {file}")
+    for note in data.notes:
+        work.say(note)
+    return data, base, cache
+
+
+def finish(cache: FeatureCache, work: Work) -> None:
+    """Remove the checkpoints, which the bundle makes needless; say what took the time."""
+    for file in cache.folder.glob("fit-*"):
+        file.unlink()
+    work.say(work.effort.line())
 
 
 def examples_of(
@@ -110,9 +193,10 @@ def examples_of(
 ) -> Examples:
     """Rows of the cache and targets of all usable images, the findings first."""
     names = [(finding.name, *finding.labels) for finding in findings]
-    names += [group for group in AUXILIARY if not set(group) & {n for g in names for n in g}]
+    if not recipe.exclusive:
+        names += [group for group in AUXILIARY if not set(group) & {n for g in names for n in g}]
     rows = np.stack([cache.find(data.cases, variant) for variant in range(recipe.variants)])
-    return Examples(cache.array(), rows, data.targets(names), len(findings))
+    return Examples(cache.maps(), cache.averages(), rows, data.targets(names), len(findings))
 
 
 def check_cases(
@@ -126,109 +210,10 @@ def check_cases(
     ]
     if few:
         raise TooFewCases(
-            f"A finding needs at least {needed} positive and {needed} negative images "
-            f"outside of the hold-out. Received: {', '.join(few)}."
+            f"A finding needs at least {needed} positive and {needed} negative images. "
+            f"Received: {', '.join(few)}."
         )
 
 
-def fit_members(
-    architecture: Architecture,
-    examples: Examples,
-    patients: NDArray[np.str_],
-    inner: Indices,
-    recipe: Recipe,
-    seed: int,
-    progress: Progress,
-) -> list[Member]:
-    """One member per fold of the training part, each stopped on the fold that it does not see."""
-    strata = examples.targets[inner, : examples.findings]
-    folds = patient_folds(patients[inner], max(2, architecture.members), seed, strata)
-    members = []
-    for number in range(architecture.members):
-        train_part, validation = folds[number]
-
-        def told(step: str, done: int, total: int, member: int = number) -> None:
-            progress(f"{step} {member + 1}/{architecture.members}", done, total)
-
-        members.append(
-            fit_member(
-                architecture,
-                examples,
-                inner[train_part],
-                inner[validation],
-                recipe,
-                seed + number,
-                told,
-            )
-        )
-    return members
-
-
-def calibrate_members(
-    members: list[Member], targets: NDArray[np.uint8], findings: tuple[FindingLabel, ...]
-) -> tuple[FindingOutput, ...]:
-    """Calibration and threshold of each finding, from each member's unseen fold."""
-    seen = np.concatenate([member.validation for member in members])
-    logits = np.concatenate([member.logits for member in members])
-    outputs = []
-    for column, finding in enumerate(findings):
-        truth = targets[seen, column]
-        calibration = platt(logits[:, column], truth)
-        probabilities = calibrated(logits[:, column : column + 1], (calibration,))[:, 0]
-        outputs.append(FindingOutput(finding, calibration, youden_threshold(probabilities, truth)))
-    return tuple(outputs)
-
-
-def merged(base: Weights, members: list[Member]) -> Weights:
-    """One network of the base and all members."""
-    weights = dict(base)
-    for number, member in enumerate(members):
-        weights |= {f"{number}.{name}": array for name, array in member.weights.items()}
-    return weights
-
-
-def training_data(data: LabelledImages, credit: str, seed: int) -> TrainingData:
-    """What the manifest says about the data."""
-    return TrainingData(
-        credit=credit,
-        images=len(data.cases),
-        patients=len(np.unique(data.patients)),
-        fingerprint=data.fingerprint,
-        holdout=f"1 patient in {HOLDOUT_FOLDS}, drawn with the seed, in no part of the training",
-        seed=seed,
-    )
-
-
-def assemble(
-    out_dir: Path,
-    architecture: Architecture,
-    weights: Weights,
-    outputs: tuple[FindingOutput, ...],
-    source: TrainingData,
-    holdout: LabelledImages,
-    progress: Progress,
-) -> Bundle:
-    """Measure the network as stored on the hold-out, and write the bundle with its figures."""
-    packed = pack_weights(weights)
-    now = datetime.now(UTC)
-    manifest = Manifest(
-        name="hilum_vgg16",
-        version=f"{now:%Y%m%d}-{hashlib.sha256(packed).hexdigest()[:8]}",
-        created=now.replace(microsecond=0),
-        intended_use=INTENDED_USE,
-        preprocessing=PREPROCESSING,
-        architecture=architecture,
-        findings=outputs,
-        threshold_target="youden",
-        training=source,
-        metrics=Metrics("not measured", 0, 0, None, {}),
-        files={},
-    )
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".draft.", dir=out_dir.parent) as folder:
-        draft = write_bundle(Path(folder, "bundle"), manifest, {WEIGHTS: packed})
-        measured = evaluate(draft, holdout, engine="f32", progress=progress).metrics
-    metrics = replace(measured, data=f"hold-out of {source.credit}")
-    return write_bundle(
-        out_dir, manifest.model_copy(update={"metrics": metrics}), {WEIGHTS: packed}
-    )
+def _numbered(say: Say, who: str) -> Callable[[str], None]:
+    return lambda line: say(f"{who}: {line}")

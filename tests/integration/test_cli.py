@@ -14,7 +14,9 @@ from tests.harness import Service, hilum, write_config
 def test_help_names_every_command() -> None:
     shown = hilum("--help")
     assert shown.returncode == 0
-    for command in ("serve", "check", "demo", "simulate", "queue", "train", "evaluate"):
+    for command in (
+        "serve", "check", "demo", "simulate", "queue", "train", "evaluate", "calibrate"
+    ):  # fmt: skip
         assert command in shown.stdout
 
 

@@ -48,7 +48,7 @@ def some_manifest(**changes: Any) -> Manifest:
         version="1",
         created=datetime.now(UTC),
         intended_use="tests",
-        preprocessing="pad-clahe-1",
+        preprocessing="pad-clahe-2",
         architecture=ARCHITECTURE,
         findings=(FindingOutput(label, Calibration(), 0.5),),
         threshold_target="youden",

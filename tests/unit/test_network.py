@@ -9,11 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from classifier.bundle import Bundle, load_bundle
+from classifier.classify import Classifier
 from classifier.engine import compile_graph, open_engine
 from classifier.graph import base_graph, network_graph
 from classifier.network import Architecture, Weights, weight_shapes
 from classifier.pixels import from_image_file
 from classifier.preprocessing import network_input
+from daemon.simulate import Form, Kind, Modality, Voi, make_object, to_bytes
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_the_closed_form_is_grad_cam(bundle: Bundle, inputs: NDArray[np.uint8]) 
     assert np.abs(found - np.maximum(expected, 0)).max() < 1e-3 * found.max()
 
 
-@pytest.mark.parametrize("skips", [(), ("block3_conv3", "block4_pool", "block5_conv3")])
+@pytest.mark.parametrize("skips", [(), ("block3_conv3", "block4_pool@lungs", "block5_conv3")])
 @pytest.mark.parametrize("taps", [("block5_conv3",), ("block4_pool", "block5_conv1")])
 def test_every_architecture_makes_a_graph(skips: tuple[str, ...], taps: tuple[str, ...]) -> None:
     """A map's sum over positions is its finding's part of the logit where all units are active."""
@@ -131,5 +133,28 @@ def test_every_architecture_makes_a_graph(skips: tuple[str, ...], taps: tuple[st
 def test_an_impossible_architecture_is_refused() -> None:
     with pytest.raises(ValueError, match="taps must be some of"):
         Architecture(targets=("a",), taps=("block3_pool",))
+    with pytest.raises(ValueError, match="@lungs"):
+        Architecture(targets=("a",), skips=("block3_conv3@heart",))
     with pytest.raises(ValueError, match="multiple"):
         Architecture(targets=("a",), side=225)
+
+
+@pytest.mark.slow
+def test_a_radiograph_has_the_same_findings_as_a_file_and_in_each_form_of_dicom(
+    bundle: Bundle, demo_images: list[Path]
+) -> None:
+    """Windowed, inverted, by a table, with fewer bits: the same; without a window: nearly."""
+    classifier = Classifier(bundle, "f32")
+    bounds = {
+        Form(): 0.005,
+        Form(inverted=True): 0.005,
+        Form(bits=10, voi=Voi.LUT): 0.005,
+        Form(Kind.CR, 16, modality=Modality.RESCALE, voi=Voi.SIGMOID): 0.005,
+        Form(voi=Voi.NONE): 0.1,
+    }
+    for path in demo_images[:5]:
+        file = classifier.infer(classifier.place(from_image_file(path))).findings
+        for form, bound in bounds.items():
+            sent = classifier.classify(to_bytes(make_object(path, form))).findings
+            for one, other in zip(file, sent, strict=True):
+                assert abs(one.probability - other.probability) < bound, (path.name, str(form))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.radiographs import make_radiograph, part10
 from training.dataset import check_split, read_dataset
 from training.errors import LabelsMissing, PatientOnBothSides, TooFewCases, UnknownLabel
 
@@ -69,12 +70,12 @@ def test_a_missing_image_is_named_and_the_rest_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("image,patient\na.png,1\n", LabelsMissing, "columns image, labels"),
+        ("image,patient\na.png,1\n", LabelsMissing, "columns image.*, labels"),
         ("image,labels\na.png,Mass\n", LabelsMissing, "patient or patient_id"),
         (HEADER + "a.png,Mass,\n", LabelsMissing, "line 2: no patient"),
         (HEADER + "a.png,Mass,1\nb.png,Flu|Mass,1\n", UnknownLabel, "line 3.*Received: Flu"),
         (HEADER + "gone.png,Mass,1\n", TooFewCases, "Not one image"),
-        (HEADER, TooFewCases, "Not one image"),
+        (HEADER, TooFewCases, "names no image"),
         ("", LabelsMissing, "Received: none"),
     ],
 )
@@ -94,3 +95,31 @@ def test_a_patient_on_both_sides_is_an_error() -> None:
     patients = np.array(["1", "1", "2"])
     with pytest.raises(PatientOnBothSides, match="1 patients"):
         check_split(patients, np.array([0]), np.array([1, 2]))
+
+
+def test_a_single_label_set_may_have_images_without_a_patient(tmp_path: Path) -> None:
+    text = "image,label,patient_id\na.png,flu,\nb.png,healthy,7\n"
+    data = read_dataset(folder_of(tmp_path, text), single=True)
+    assert [sorted(case.labels) for case in data.cases] == [["flu"], ["healthy"]]
+    assert data.cases[1].patient == "7"
+    assert data.cases[0].patient.startswith("image ")
+    assert data.notes == ("1 images have no patient: each counts as a patient of its own",)
+    with pytest.raises(UnknownLabel, match="flu"):
+        read_dataset(tmp_path)
+
+
+def test_a_single_label_set_has_one_label_an_image(tmp_path: Path) -> None:
+    text = "image,label,patient_id\na.png,flu|cold,1\nb.png,healthy,7\n"
+    with pytest.raises(LabelsMissing, match="line 2: not one label"):
+        read_dataset(folder_of(tmp_path, text), single=True)
+
+
+def test_dicom_files_are_found_by_instance(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    image = make_radiograph(np.zeros((8, 8), dtype=np.uint8))
+    (tmp_path / "deep" / "one").write_bytes(part10(image))
+    text = f"sop_instance_uid,labels,patient\n{image.SOPInstanceUID},Mass,1\n1.2.3,Mass,2\n"
+    (tmp_path / "labels.csv").write_text(text)
+    data = read_dataset(tmp_path)
+    assert [case.path.name for case in data.cases] == ["one"]
+    assert data.unreadable == ("1.2.3: no DICOM file of this instance",)

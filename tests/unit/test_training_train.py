@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from classifier.errors import BundleRefused
 from classifier.graph import network_graph
 from classifier.pixels import from_image_file
 from classifier.preprocessing import network_input
+from training.assemble import PREPROCESSING, merged
 from training.base import base_weights
 from training.dataset import read_dataset
 from training.errors import TooFewCases, WeightsRefused
@@ -24,7 +25,7 @@ from training.evaluate import evaluate
 from training.features import FeatureCache, FeatureKind, compute_features
 from training.fit import Recipe, fit_member
 from training.labels import FINDINGS
-from training.train import ARCHITECTURE, PREPROCESSING, examples_of, merged, train
+from training.train import ARCHITECTURE, Work, examples_of, train
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,7 @@ SMALL = replace(
     ARCHITECTURE, side=64, block6_filters=8, block7_filters=8, dense_units=16, members=2
 )
 QUICK = Recipe(epochs=2, variants=2, min_cases=1, batch=4, learning_rate=1e-2)
+"""Two members: each finding of the demo has two images, one for each fold."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(demo: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("out") / "bundle"
-    return train(demo, out, cache_dir=cache, architecture=SMALL, recipe=QUICK, credit="the demo")
+    return train(
+        demo, out, architecture=SMALL, recipe=QUICK, credit="the demo", work=Work(cache=cache)
+    )
 
 
 def test_training_ends_in_a_bundle_that_says_what_it_is(trained: Bundle, demo: Path) -> None:
@@ -56,8 +60,10 @@ def test_training_ends_in_a_bundle_that_says_what_it_is(trained: Bundle, demo: P
     assert manifest.architecture == SMALL
     assert manifest.training.fingerprint == read_dataset(demo).fingerprint
     assert (manifest.training.images, manifest.training.patients) == (12, 12)
-    assert manifest.metrics.data == "hold-out of the demo"
-    assert manifest.metrics.images == 2
+    assert manifest.metrics.data.startswith("2-fold cross-validation by patient on the demo")
+    assert manifest.metrics.images == 12
+    assert set(manifest.metrics.by_view) == {"PA"}
+    assert manifest.recipe == asdict(QUICK)
     assert [path.name for path in trained.folder.parent.iterdir()] == ["bundle"]
 
 
@@ -65,7 +71,7 @@ def test_the_same_seed_gives_the_same_weights(
     trained: Bundle, demo: Path, cache: Path, tmp_path: Path
 ) -> None:
     again = train(
-        demo, tmp_path / "again", cache_dir=cache, architecture=SMALL, recipe=QUICK, seed=0
+        demo, tmp_path / "again", architecture=SMALL, recipe=QUICK, work=Work(cache=cache)
     )
     assert again.manifest.files == trained.manifest.files
 
@@ -98,7 +104,7 @@ def test_evaluation_names_what_it_could_not_use(
     assert [line.split(":")[0] for line in found.unreadable] == ["torn.png", "blank.png"]
 
 
-@pytest.mark.parametrize("skips", [(), ("block3_conv3", "block5_conv3")])
+@pytest.mark.parametrize("skips", [(), ("block3_conv3", "block5_conv3@lungs")])
 def test_the_trained_form_and_the_bundles_form_are_one_function(
     demo: Path, cache: Path, skips: tuple[str, ...]
 ) -> None:
@@ -109,7 +115,7 @@ def test_the_trained_form_and_the_bundles_form_are_one_function(
     store = FeatureCache(cache, kind, base)
     data = compute_features(read_dataset(demo), store, base, 2)
     examples = examples_of(data, store, FINDINGS, QUICK)
-    recipe = replace(QUICK, epochs=4, patience=9, learning_rate=3e-2)
+    recipe = replace(QUICK, epochs=4, learning_rate=3e-2)
     member = fit_member(architecture, examples, np.arange(8), np.arange(8, 12), recipe, 0)
     graph = compile_graph(network_graph(architecture, merged(base, [member])))
     images = [
@@ -121,8 +127,8 @@ def test_the_trained_form_and_the_bundles_form_are_one_function(
 
 def test_too_few_cases_leave_no_bundle(demo: Path, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(TooFewCases, match="pneumonia"):
-        train(demo, tmp_path / "b", cache_dir=cache, architecture=SMALL,
-              recipe=replace(QUICK, min_cases=5))  # fmt: skip
+        train(demo, tmp_path / "b", architecture=SMALL, recipe=replace(QUICK, min_cases=5),
+              work=Work(cache=cache))  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 

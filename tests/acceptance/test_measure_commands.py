@@ -1,0 +1,195 @@
+"""`hilum evaluate` and `hilum calibrate` on real radiographs, through the real command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from classifier.bundle import WEIGHTS, Bundle, load_bundle, pack_weights, write_bundle
+from classifier.network import base_shapes, weight_shapes
+from tests.harness import hilum
+
+COPIES = 6
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The default base with a small extension that nobody trained, which is quick."""
+    default = load_bundle()
+    architecture = replace(
+        default.manifest.architecture, side=64, taps=("block5_conv3",), skips=(), members=1,
+        block6_filters=4, block7_filters=4, dense_units=16,
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    base = default.weights()
+    weights = {
+        name: base[name]
+        if name in base_shapes()
+        else random.normal(0, 1 / np.sqrt(np.prod(shape[:-1])), shape).astype(np.float32)
+        for name, shape in weight_shapes(architecture).items()
+    }
+    manifest = default.manifest.model_copy(
+        update={"architecture": architecture, "graphs": {}, "parity": {}, "name": "small"}
+    )
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    return write_bundle(folder, manifest, {WEIGHTS: pack_weights(weights)})
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The twelve demo radiographs and changed copies of them, each copy of another patient."""
+    source = Path(__file__).parents[2] / "deploy" / "demo"
+    folder = tmp_path_factory.mktemp("labelled")
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    with (source / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["image,labels,patient_id,view,sex,age"]
+    for row in rows:
+        image = cv2.imread(str(source / row["image"]), cv2.IMREAD_GRAYSCALE)
+        for copy in range(COPIES):
+            matrix = cv2.getRotationMatrix2D((512, 512), random.uniform(-8, 8), 1.05)
+            turned = cv2.warpAffine(image, matrix, (1024, 1024), borderMode=cv2.BORDER_REFLECT)
+            changed = cv2.resize(turned, (256, 256), interpolation=cv2.INTER_AREA)
+            changed = np.clip(changed * random.uniform(0.7, 1.1), 0, 255).astype(np.uint8)
+            name = f"{row['image'][:-4]}_{copy}.png"
+            cv2.imwrite(str(folder / "images" / name), changed)
+            view = "AP" if copy % 2 else "PA"
+            patient = f"{row['patient']}-{copy}"
+            lines.append(f"{name},{row['labels']},{patient},{view},{row['sex']},{row['age']}")
+    lines.append("absent.png,Pneumonia,none,PA,F,50")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def told(*arguments: str, status: int = 0) -> tuple[Any, str]:
+    asked = hilum(*arguments)
+    assert asked.returncode == status, asked.stderr
+    assert "Traceback" not in asked.stderr
+    return (json.loads(asked.stdout) if status == 0 else None), asked.stderr
+
+
+def test_evaluate_measures_groups_and_leaves_pictures_and_a_card(
+    small: Bundle, labelled: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found, errors = told(
+        "evaluate", "--data", str(labelled), "--bundle", str(small.folder), "--out", str(out),
+        "--prevalence", "pneumonia=0.05", "--json",
+    )  # fmt: skip
+    assert (found["images"], found["patients"]) == (12 * COPIES, 12 * COPIES)
+    assert "absent.png" in errors
+    assert any("absent.png" in file for file in found["unreadable"])
+    pneumonia, effusion = found["findings"]["pneumonia"], found["findings"]["pleural_effusion"]
+    assert (pneumonia["prevalence"], pneumonia["prevalence_is"]) == (0.05, "stated")
+    assert effusion["prevalence"] == pytest.approx(1 / 6)
+    for figures in found["findings"].values():
+        for name in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "ece", "brier"):
+            interval = figures["intervals"][name]
+            assert interval["low"] <= figures[name] == interval["value"] <= interval["high"]
+    assert set(found["subgroups"]) == {"view", "sex", "age"}
+    views = found["subgroups"]["view"]
+    assert {name: group["images"] for name, group in views.items()} == {"AP": 36, "PA": 36}
+    assert views["AP"]["findings"] == {}  # six images with each finding
+    assert views["AP"]["too_few"]["pneumonia"] == {"positives": 6, "negatives": 30}
+
+    for name in ("roc", "reliability", "confusion", "scores", "subgroups"):
+        picture = cv2.imread(str(out / f"{name}.png"))
+        assert min(picture.shape[:2]) > 300
+        assert picture.std() > 5
+    assert json.loads((out / "metrics.json").read_text()) == found
+    markdown, page = ((out / f"model-card.{kind}").read_text() for kind in ("md", "html"))
+    for text in (markdown, page):
+        for words in (
+            "Intended use", "Not a medical device", "mined from the text", "Adults only",
+            "view", "Architecture", "Calibration and thresholds", "Subgroups", small.digest,
+            "0.05 (stated)", "absent.png",
+        ):  # fmt: skip
+            assert words in text, words
+    assert page.count("data:image/png;base64,") == markdown.count("![") == 5
+    assert not re.search(r"(src|href)=.(?!data:)", page)
+
+
+def test_calibrate_makes_a_new_version_with_the_same_weights(
+    small: Bundle, labelled: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "new"
+    found, _ = told(
+        "calibrate", "--data", str(labelled), "--bundle", str(small.folder), "--json",
+        "--out", str(out), "--method", "temperature",
+        "--target", "sensitivity=0.9", "--target", "pneumonia:specificity=0.8",
+    )  # fmt: skip
+    new = load_bundle(out)
+    assert (new.folder / WEIGHTS).read_bytes() == (small.folder / WEIGHTS).read_bytes()
+    assert new.manifest.version != small.manifest.version
+    assert (found["bundle"], found["digest"]) == (new.version, new.digest)
+    again = new.manifest.recalibration
+    assert again is not None
+    assert (again.parent, again.parent_version) == (small.digest, small.version)
+    assert (again.images, again.patients) == (12 * COPIES, 12 * COPIES)
+    assert again.fingerprint != new.manifest.training.fingerprint
+    assert new.manifest.training == small.manifest.training
+    for name, figures in found["findings"].items():
+        assert figures["method"] == again.findings[name].method == "temperature"
+        for when in ("ece_before", "ece_after"):
+            assert 0 <= figures[when]["low"] <= figures[when]["value"] <= figures[when]["high"]
+    assert "pneumonia: specificity=0.8; infiltration: sensitivity=0.9" in (
+        new.manifest.threshold_target
+    )
+
+    measured, errors = told("evaluate", "--data", str(labelled), "--bundle", str(out), "--json")
+    assert measured["seen_in_training"]
+    assert "better than they will be" in errors
+    for name, figures in measured["findings"].items():
+        rate, wanted = ("specificity", 0.8) if name == "pneumonia" else ("sensitivity", 0.9)
+        assert figures[rate] >= wanted
+
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_twelve_images_are_too_few_to_calibrate_on(
+    demo_images: list[Path], small: Bundle, tmp_path: Path
+) -> None:
+    _, errors = told(
+        "calibrate", "--data", str(demo_images[0].parent), "--bundle", str(small.folder),
+        "--out", str(tmp_path / "new"), status=1,
+    )  # fmt: skip
+    assert "at least 50 usable images. Received: 12" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_a_bundle_with_one_changed_byte_is_refused(
+    command: str, small: Bundle, labelled: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(small.folder, tmp_path / "copy"))
+    data = bytearray((copy / WEIGHTS).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / WEIGHTS).write_bytes(data)
+    more = ["--out", str(tmp_path / "new")] if command == "calibrate" else []
+    _, errors = told(command, "--data", str(labelled), "--bundle", str(copy), *more, status=1)
+    assert "weights.safetensors was changed" in errors
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "--prevalence", "pneumonia=1.5"], "FINDING=SHARE"),
+        (["calibrate", "--out", "x", "--target", "accuracy=0.9"], "sensitivity=X"),
+    ],
+)
+def test_wrong_usage_says_what_is_allowed(
+    arguments: list[str], words: str, demo_images: list[Path]
+) -> None:
+    _, errors = told(*arguments, "--data", str(demo_images[0].parent), status=2)
+    assert words in errors
