@@ -182,7 +182,7 @@ def tested(
     weights = resamples(patients).astype(np.float64)
     draws = weights @ (expected == found) / weights.sum(axis=1)
     accuracy = bounds(float(accuracy_score(expected, found)), draws)
-    auc = float(roc_auc_score(expected, softmax(logits), multi_class="ovr", average="macro"))
+    auc = float(roc_auc_score(truth, softmax(logits), average="macro"))
     return Tested(accuracy, auc, len(truth))
 
 

@@ -172,7 +172,7 @@ class _Base:
     def start(self, name: str, image: Grey) -> None:
         """Raises: CacheFailed: an earlier row could not be kept."""
         if self._failure is not None:
-            raise self._failure
+            self.finish()
         digest = hashlib.sha256(image.tobytes()).hexdigest()[:32]
         self._queue.start_async({"image": image[np.newaxis]}, (name, digest))
 

