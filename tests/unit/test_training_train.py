@@ -20,7 +20,7 @@ from classifier.preprocessing import network_input
 from training.assemble import PREPROCESSING, merged
 from training.base import base_weights
 from training.dataset import read_dataset
-from training.errors import TooFewCases, WeightsRefused
+from training.errors import Diverged, TooFewCases, WeightsRefused
 from training.evaluate import evaluate
 from training.features import FeatureCache, FeatureKind, compute_features
 from training.fit import Recipe, fit_member
@@ -141,3 +141,19 @@ def test_a_file_that_is_no_base_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.h5").write_bytes(b"no weights")
     with pytest.raises(WeightsRefused, match=r"weights\.h5"):
         base_weights(tmp_path / "weights.h5")
+
+
+def test_a_loss_that_is_no_number_writes_no_bundle(demo: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = replace(QUICK, learning_rate=float("inf"))
+    out = tmp_path / "out"
+    with pytest.raises(Diverged, match="no bundle was written"):
+        train(demo, out, architecture=SMALL, recipe=recipe, work=Work(cache=cache))
+    assert not out.exists()
+
+
+def test_a_finding_with_fewer_cases_than_it_needs_is_named(
+    demo: Path, cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TooFewCases, match="pneumonia"):
+        train(demo, tmp_path / "out", architecture=SMALL, recipe=Recipe(), work=Work(cache=cache))
+    assert not (tmp_path / "out").exists()
