@@ -27,7 +27,7 @@ from storage.records import DeliveryState, Finding, ResultStatus, StudyRow
 from storage.studies import Studies
 
 RADIOGRAPHS = Path(__file__).parents[1] / "deploy" / "demo"
-WIDTH = 136  # columns that the table needs
+WIDTH = 150  # columns that the table needs
 
 
 @dataclass
@@ -120,7 +120,7 @@ def _send_all(
     database = open_database(f"sqlite:///{folder.resolve() / 'root' / 'hilum.sqlite'}")
     outbox, studies = Outbox(database), Studies(database)
     rows: list[Row] = []
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("sending", total=len(objects))
         for one in objects:
             outcome = send([one.dataset], "127.0.0.1", port, "DEMO_CR", "HILUM")[0]

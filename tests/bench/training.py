@@ -29,6 +29,7 @@ def training() -> Measured:
 def _cached() -> tuple[float, float]:
     import keras
 
+    from training.assemble import PREPROCESSING
     from training.base import base_weights
     from training.benavente import ARCHITECTURE
     from training.dataset import read_dataset
@@ -36,11 +37,11 @@ def _cached() -> tuple[float, float]:
     from training.features import FeatureCache, FeatureKind, compute_features
     from training.fit import Recipe, _epoch, _loss
     from training.labels import FINDINGS
-    from training.train import PREPROCESSING, examples_of
+    from training.train import examples_of
 
     base = base_weights(None)
     with tempfile.TemporaryDirectory(dir="build") as folder:
-        kind = FeatureKind(ARCHITECTURE.taps, PREPROCESSING, ARCHITECTURE.side)
+        kind = FeatureKind(ARCHITECTURE.taps, ARCHITECTURE.skips, PREPROCESSING, ARCHITECTURE.side)
         cache = FeatureCache(Path(folder), kind, base)
         data = compute_features(read_dataset(DEMO), cache, base, 1)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.f16")) / len(data.cases)
