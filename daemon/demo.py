@@ -68,7 +68,7 @@ def run(folder: Path, console: Console) -> int:
         console.print(f"PACS: {archive.name}")
         service = Service(_write_config(folder, archive.port), folder / "service.log")
         stack.enter_context(service.running())
-        rows = _send_all(objects, service.port, folder, console)
+        rows = _send_all(objects, service.port, folder)
         files = archive.fetch(folder / "pacs")
     _count_held(rows, files)
     _write_one_report(rows, files, folder / "report.txt")
@@ -113,9 +113,7 @@ port = {pacs_port}
     return config
 
 
-def _send_all(
-    objects: list[SimulatedObject], port: int, folder: Path, console: Console
-) -> list[Row]:
+def _send_all(objects: list[SimulatedObject], port: int, folder: Path) -> list[Row]:
     """Send the objects one after another, as a department does, and wait for each report."""
     database = open_database(f"sqlite:///{folder.resolve() / 'root' / 'hilum.sqlite'}")
     outbox, studies = Outbox(database), Studies(database)
