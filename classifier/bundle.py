@@ -187,6 +187,11 @@ class Manifest(BaseModel):
     parity: dict[Precision, Parity] = {}
     files: dict[FileName, Hash]
 
+    @property
+    def graph_files(self) -> set[str]:
+        """Names of the files of all graphs."""
+        return {name for graph in self.graphs.values() for name in (graph.xml, graph.bin)}
+
 
 @plain_dataclass(frozen=True)
 class Bundle:
@@ -230,6 +235,8 @@ class Bundle:
 def load_bundle(folder: Path | str = "default") -> Bundle:
     """A bundle whose every file has the hash that the manifest states.
 
+    The graphs alone are verified when they are read: without a sound one another engine serves.
+
     Raises:
         BundleRefused: names the file that is missing, changed, unknown or malformed.
     """
@@ -246,15 +253,16 @@ def load_bundle(folder: Path | str = "default") -> Bundle:
         where = ".".join(str(part) for part in first["loc"]) or "document"
         raise BundleRefused(f"{MANIFEST} is malformed: {where}: {first['msg']}.") from error
     _check(manifest)
-    unknown, missing = names - {MANIFEST, *manifest.files}, set(manifest.files) - names
+    needed = set(manifest.files) - manifest.graph_files
+    unknown, missing = names - {MANIFEST, *manifest.files}, needed - names
     if unknown or missing:
         raise BundleRefused(
             "The bundle's files are not those of its manifest. "
             f"Unknown: {', '.join(sorted(unknown)) or 'none'}. "
             f"Missing: {', '.join(sorted(missing)) or 'none'}."
         )
-    for name, expected in manifest.files.items():
-        _read_verified(folder, name, expected)
+    for name in needed:
+        _read_verified(folder, name, manifest.files[name])
     return Bundle(folder, manifest, hashlib.sha256(raw).hexdigest())
 
 
@@ -303,7 +311,6 @@ def default_folder() -> Path:
 
 def _check(manifest: Manifest) -> None:
     names = tuple(finding.label.name for finding in manifest.findings)
-    graphs = {name for graph in manifest.graphs.values() for name in (graph.xml, graph.bin)}
     if manifest.preprocessing not in VERSIONS:
         raise BundleRefused(
             f"{MANIFEST} names an unknown preprocessing. Allowed: {', '.join(VERSIONS)}. "
@@ -311,7 +318,7 @@ def _check(manifest: Manifest) -> None:
         )
     if not names or names != manifest.architecture.targets or len(set(names)) != len(names):
         raise BundleRefused(f"{MANIFEST}: the findings are not the network's targets.")
-    if {WEIGHTS} | graphs != set(manifest.files):
+    if {WEIGHTS} | manifest.graph_files != set(manifest.files):
         raise BundleRefused(f"{MANIFEST}: the files are not the weights and the graphs.")
 
 

@@ -87,8 +87,8 @@ class Classifier:
 
     def infer(self, prepared: PreparedImage) -> Classification:
         """Runs the network once."""
-        logits, maps = self.engine.run(prepared.input[np.newaxis])
-        probabilities = calibrated(logits, self._calibrations)[0]
+        outputs = self.engine.run(prepared.input[np.newaxis])
+        probabilities = calibrated(outputs.logits, self._calibrations)[0]
         findings = tuple(
             Finding(
                 name=output.label.name,
@@ -102,7 +102,7 @@ class Classifier:
                 self.bundle.manifest.findings, probabilities, strict=True
             )
         )
-        return Classification(findings, maps[0], prepared.placement)
+        return Classification(findings, outputs.maps[0], prepared.placement)
 
     def classify(self, source: bytes | Path | Dataset) -> Classification:
         """`prepare` and `infer` in one."""

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
 from classifier.errors import BundleRefused, EngineUnavailable
-from classifier.graph import network_graph
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 EngineName = Literal["auto", "int8", "bf16", "f32", "tensorflow"]
 ORDER: tuple[EngineName, ...] = ("int8", "bf16", "f32", "tensorflow")
-"""Fastest first."""
+"""Fastest first, on every processor that has them: docs/decisions/0006."""
 
-Logits = NDArray[np.float32]
-Maps = NDArray[np.float32]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What one pass of the network says of N images.
+
+    members: logits of each member (N, members, findings).
+    maps: Grad-CAM of each finding (N, findings, grid, grid): at least 0, logit per position.
+    averages: of the base's layers that the dense blocks read (N, features), in the order of
+        `Architecture.skips`.
+    """
+
+    members: Floats
+    maps: Floats
+    averages: Floats
+
+    @property
+    def logits(self) -> Floats:
+        """The network's logits (N, findings): the mean of its members."""
+        return np.asarray(self.members.mean(axis=1), dtype=np.float32)
 
 
 class Engine(Protocol):
@@ -27,11 +49,8 @@ class Engine(Protocol):
     name: str
     reason: str
 
-    def run(self, batch: NDArray[np.uint8]) -> tuple[Logits, Maps]:
-        """(N, side, side) to logits (N, findings) and maps (N, findings, grid, grid).
-
-        A map is Grad-CAM of its finding: at least 0, in units of the logit per position.
-        """
+    def run(self, batch: NDArray[np.uint8]) -> Outputs:
+        """The network's answer to (N, side, side) uint8."""
 
 
 def open_engine(bundle: Bundle, name: EngineName = "auto") -> Engine:
@@ -39,61 +58,95 @@ def open_engine(bundle: Bundle, name: EngineName = "auto") -> Engine:
 
     Raises:
         EngineUnavailable: it cannot run here; for "auto", none can.
+        BundleRefused: for a name other than "auto", its files were changed.
     """
     if name != "auto":
-        return _open(bundle, name, "chosen by the configuration")
+        return _OPEN[name](bundle, "chosen by the configuration")
     refused: list[str] = []
     for candidate in ORDER:
         try:
-            if candidate in ("int8", "bf16") and not _passed(bundle, candidate):
-                raise EngineUnavailable("not passed by the bundle's accuracy gate")
-            return _open(bundle, candidate, "; ".join(refused) or "the fastest")
+            if candidate in ("int8", "bf16"):
+                _check_gate(bundle, candidate)
+            return _OPEN[candidate](bundle, "; ".join(refused) or "the fastest")
         except (EngineUnavailable, BundleRefused) as error:
             refused.append(f"{candidate}: {error}")
     raise EngineUnavailable(f"No engine runs here. {'; '.join(refused)}")
 
 
-def _passed(bundle: Bundle, name: Literal["int8", "bf16"]) -> bool:
+def _check_gate(bundle: Bundle, name: Literal["int8", "bf16"]) -> None:
     parity = bundle.manifest.parity.get(name)
-    return parity is not None and parity.passed
-
-
-def _open(bundle: Bundle, name: EngineName, reason: str) -> Engine:
-    if name == "tensorflow":
-        try:
-            from classifier.reference import TensorFlowEngine
-        except ImportError as error:
-            raise EngineUnavailable("TensorFlow is not installed") from error
-        return TensorFlowEngine(bundle, reason)
-    return OpenVinoEngine(bundle, name, reason)
+    if parity is None:
+        raise EngineUnavailable("the bundle's accuracy gate was not run for it")
+    if not parity.passed:
+        raise EngineUnavailable(
+            f"not passed by the bundle's accuracy gate (macro AUC {parity.macro_auc_difference:+}, "
+            f"{parity.decisions:.1%} of decisions differ)"
+        )
 
 
 class OpenVinoEngine:
     """The network compiled by OpenVINO, one image at a time, on all cores of this process."""
 
-    def __init__(self, bundle: Bundle, name: str, reason: str) -> None:
+    def __init__(self, name: str, compiled: ov.CompiledModel, reason: str) -> None:
         self.name = name
         self.reason = reason
-        core = ov.Core()
-        if name == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise EngineUnavailable("the processor has no bf16")
-        self._compiled = compile_graph(_graph(bundle, name, core), bf16=name == "bf16")
-        self._request = self._compiled.create_infer_request()
+        self._request = compiled.create_infer_request()
+        self._outputs = {output.get_any_name() for output in compiled.outputs}
 
-    def run(self, batch: NDArray[np.uint8]) -> tuple[Logits, Maps]:
+    def run(self, batch: NDArray[np.uint8]) -> Outputs:
         """See `Engine.run`."""
-        logits, maps = [], []
+        found: dict[str, list[Floats]] = {name: [] for name in self._outputs}
         for image in batch:
-            outputs = self._request.infer({"image": image[np.newaxis]})
-            logits.append(outputs["logits"].copy())
-            maps.append(outputs["maps"].copy())
-        return np.concatenate(logits), np.concatenate(maps)
+            answer = self._request.infer({"image": image[np.newaxis]})
+            for name, parts in found.items():
+                parts.append(answer[name].copy())
+        whole = {name: np.concatenate(parts) for name, parts in found.items()}
+        none = np.zeros((len(batch), 0), dtype=np.float32)
+        return Outputs(whole["logits"], whole["maps"], whole.get("averages", none))
+
+
+def _open_int8(bundle: Bundle, reason: str) -> Engine:
+    core, stored = _core(), bundle.manifest.graphs.get("int8")
+    if stored is None:
+        raise EngineUnavailable("the bundle has no int8 graph")
+    try:
+        graph = core.read_model(bundle.read(stored.xml), bundle.read(stored.bin))
+    except RuntimeError as error:
+        raise BundleRefused(f"{stored.xml} is no OpenVINO graph.") from error
+    return OpenVinoEngine("int8", compile_graph(graph), reason)
+
+
+def _open_bf16(bundle: Bundle, reason: str) -> Engine:
+    if "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise EngineUnavailable("the processor has no bf16")
+    return OpenVinoEngine("bf16", compile_graph(_built(bundle), bf16=True), reason)
+
+
+def _open_f32(bundle: Bundle, reason: str) -> Engine:
+    _core()
+    return OpenVinoEngine("f32", compile_graph(_built(bundle)), reason)
+
+
+def _open_tensorflow(bundle: Bundle, reason: str) -> Engine:
+    try:
+        from classifier.reference import TensorFlowEngine
+    except ImportError as error:
+        raise EngineUnavailable("TensorFlow is not installed") from error
+    return TensorFlowEngine(bundle, reason)
+
+
+_OPEN: dict[str, Callable[[Bundle, str], Engine]] = {
+    "int8": _open_int8,
+    "bf16": _open_bf16,
+    "f32": _open_f32,
+    "tensorflow": _open_tensorflow,
+}
 
 
 def compile_graph(graph: ov.Model, *, bf16: bool = False, streams: bool = False) -> Any:
     """Compile for the cores that this process may use.
 
-    One image at a time on all cores; with `streams`, one image on each core.
+    One image at a time on all cores, each thread on its own; with `streams`, an image per core.
     """
     cores = len(os.sched_getaffinity(0))
     options = {
@@ -104,18 +157,21 @@ def compile_graph(graph: ov.Model, *, bf16: bool = False, streams: bool = False)
         "ENABLE_CPU_PINNING": not streams,
     }
     try:
-        return ov.compile_model(graph, "CPU", options)
+        return _core().compile_model(graph, "CPU", options)
     except RuntimeError as error:
         raise EngineUnavailable(f"OpenVINO cannot compile the network: {error}") from error
 
 
-def _graph(bundle: Bundle, name: str, core: ov.Core) -> ov.Model:
-    if name != "int8":
-        return network_graph(bundle.manifest.architecture, bundle.weights())
-    stored = bundle.manifest.graphs.get("int8")
-    if stored is None:
-        raise EngineUnavailable("the bundle has no int8 graph")
+def _core() -> ov.Core:
+    """OpenVINO's, imported here so that a site without it still has the reference engine."""
     try:
-        return core.read_model(bundle.read(stored.xml), bundle.read(stored.bin))
-    except RuntimeError as error:
-        raise BundleRefused(f"{stored.xml} is no OpenVINO graph.") from error
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailable("OpenVINO is not installed") from error
+    return openvino.Core()
+
+
+def _built(bundle: Bundle) -> ov.Model:
+    from classifier.graph import network_graph
+
+    return network_graph(bundle.manifest.architecture, bundle.weights())

@@ -14,6 +14,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
+from classifier.engine import Outputs
 from classifier.network import (
     BASE,
     CHANNEL_MEANS,
@@ -27,7 +28,7 @@ from classifier.network import (
 
 
 def keras_network(architecture: Architecture, weights: Weights) -> keras.Model:
-    """Input (side, side, 1) grey 0 to 255; outputs logits, and per member its maps and units.
+    """Input (side, side, 1) grey 0 to 255; outputs per member its logits, maps and units.
 
     `maps_M` (grid, grid, features) are averaged before the dense block, `units_M` (dense_units)
     are that block's values before its ReLU.
@@ -52,9 +53,7 @@ def keras_network(architecture: Architecture, weights: Weights) -> keras.Model:
             maps = maps * region_weights(architecture.grid)[np.newaxis, ..., np.newaxis]
         skips.append(maps)
     members = [_member(architecture, m, joined, skips) for m in range(architecture.members)]
-    logits = [member[0] for member in members]
-    mean = logits[0] if len(logits) == 1 else layers.Average(name="logits")(logits)
-    model = keras.Model(image, [mean, *[part for member in members for part in member[1:]]])
+    model = keras.Model(image, [part for member in members for part in member])
     for layer in model.layers:
         if layer.weights:
             name = layer.name.replace("member", "").replace("_", ".", 1)
@@ -90,16 +89,21 @@ class TensorFlowEngine:
         self._weights = bundle.weights()
         self.model = keras_network(self._architecture, self._weights)
 
-    def run(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def run(self, batch: NDArray[np.uint8]) -> Outputs:
         """See `classifier.engine.Engine.run`."""
         image = batch[..., np.newaxis].astype(np.float32)
-        logits, *parts = (np.asarray(o) for o in self.model(image, training=False))
-        activation = np.zeros((*logits.shape, self._architecture.grid**2), dtype=np.float32)
-        for member in range(self._architecture.members):
-            maps, units = parts[2 * member], parts[2 * member + 1]
-            activation += self._activation(member, maps, units) / self._architecture.members
-        grid = self._architecture.grid
-        return logits, np.maximum(activation, 0).reshape(*logits.shape, grid, grid)
+        parts = [np.asarray(output) for output in self.model(image, training=False)]
+        logits, maps, units = parts[0::3], parts[1::3], parts[2::3]
+        activation = sum(
+            self._activation(member, maps[member], units[member]) for member in range(len(logits))
+        )
+        grid, members = self._architecture.grid, np.stack(logits, axis=1)
+        shape = (len(batch), members.shape[-1], grid, grid)
+        return Outputs(
+            members,
+            np.maximum(activation / np.float32(len(logits)), 0).reshape(shape),
+            maps[0][..., self._architecture.block7_filters :].mean(axis=(1, 2)),
+        )
 
     def _activation(
         self, member: int, maps: NDArray[np.float32], units: NDArray[np.float32]

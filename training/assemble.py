@@ -28,6 +28,7 @@ from training.calibrate import platt, youden_threshold
 from training.dataset import Indices, LabelledImages
 from training.figures import Scored, group_figures, resamples
 from training.fit import Member, Recipe
+from training.quantise import GRAPH, Int8Form
 
 Bits = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -118,13 +119,15 @@ def assemble(
     source: TrainingData,
     metrics: Metrics,
     intended_use: str = INTENDED_USE,
+    int8: Int8Form | None = None,
 ) -> Bundle:
     """Write the bundle: all of it or nothing."""
-    packed = pack_weights(weights)
+    contents = {WEIGHTS: pack_weights(weights), **(int8.files if int8 else {})}
+    digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents.values()))
     now = datetime.now(UTC)
     manifest = Manifest(
         name="hilum_vgg16",
-        version=f"{now:%Y%m%d}-{hashlib.sha256(packed).hexdigest()[:8]}",
+        version=f"{now:%Y%m%d}-{digest.hexdigest()[:8]}",
         created=now.replace(microsecond=0),
         intended_use=intended_use,
         preprocessing=PREPROCESSING,
@@ -134,6 +137,8 @@ def assemble(
         training=source,
         recipe=asdict(recipe),
         metrics=metrics,
+        graphs={"int8": GRAPH} if int8 and int8.files else {},
+        parity={"int8": int8.parity} if int8 else {},
         files={},
     )
-    return write_bundle(out_dir, manifest, {WEIGHTS: packed})
+    return write_bundle(out_dir, manifest, contents)

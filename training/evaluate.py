@@ -161,7 +161,7 @@ def predict(
             refused[case.path] = str(error.strerror)
             continue
         image, _ = network_input(radiograph, manifest.preprocessing, manifest.architecture.side)
-        logits.append(engine.run(image[np.newaxis])[0])
+        logits.append(engine.run(image[np.newaxis]).logits)
     progress("evaluate", len(data.cases), len(data.cases))
     if not logits:
         raise TooFewCases("Not one image of the data set can be used.")

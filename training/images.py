@@ -7,7 +7,8 @@ from pathlib import Path
 from classifier.decode import read_object
 from classifier.eligibility import check_contrast, check_header
 from classifier.errors import NotEligible
-from classifier.pixels import Radiograph, from_dicom, from_image_file
+from classifier.pixels import Grey, Radiograph, from_dicom, from_image_file
+from classifier.preprocessing import network_input
 
 MIN_SIDE = 128
 """Pixels of the shorter side of an image file: published ones are often small, and still teach."""
@@ -46,3 +47,8 @@ def read_radiograph(path: Path) -> Radiograph:
         )
     check_contrast(radiograph.grey)
     return radiograph
+
+
+def input_of(path: Path, preprocessing: str, side: int) -> Grey:
+    """The network's input (side, side) of a file. Raises: as `read_radiograph`."""
+    return network_input(read_radiograph(path), preprocessing, side)[0]

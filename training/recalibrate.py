@@ -38,6 +38,7 @@ from training.errors import BundleNotWritten, TooFewCases, UnknownFinding
 from training.evaluate import predict, score, seen
 from training.features import Progress
 from training.figures import Bits, Floats, Group, Scored, group_figures, resamples
+from training.quantise import parity
 
 FOLDS = 5
 MIN_IMAGES = 50
@@ -119,14 +120,7 @@ def recalibrate(
     """
     if out_dir.exists():
         raise BundleRefused(f"{out_dir} exists already; a bundle is never edited.")
-    names = tuple(finding.label.name for finding in parent.manifest.findings)
-    unknown = set(targets or {}) - set(names)
-    if unknown:
-        raise UnknownFinding(
-            f"A target names no finding of the bundle. Allowed: {', '.join(names)}. "
-            f"Received: {', '.join(sorted(unknown))}."
-        )
-    wanted = [(targets or {}).get(name, target) for name in names]
+    wanted = _wanted(parent, target, targets or {})
     check_cases(parent, data, method)
     logits, used = predict(open_engine(parent, "f32"), parent, data, progress)
     methods = check_cases(parent, used, method)
@@ -135,32 +129,26 @@ def recalibrate(
     draws = resamples(old.patients, seed)
     before, after = group_figures(old, draws), group_figures(crossed, draws)
     gains = {
-        name: CalibrationGain(
-            methods[column],
-            str(wanted[column]),
-            before.findings[name].ece,
-            after.findings[name].ece,
-        )
-        for column, name in enumerate(names)
+        name: CalibrationGain(kind, str(aim), before.findings[name].ece, after.findings[name].ece)
+        for name, kind, aim in zip(old.names, methods, wanted, strict=True)
     }
+    source = data.folder.resolve().name
     manifest = parent.manifest.model_copy(
         update={
             **_dated(parent, new),
             "findings": new,
-            "threshold_target": _target_text(names, wanted),
+            "threshold_target": _target_text(old.names, wanted),
             "recalibration": Recalibration(
                 parent=parent.digest,
                 parent_version=parent.version,
-                data=data.folder.resolve().name,
+                data=source,
                 images=after.images,
                 patients=after.patients,
                 fingerprint=used.fingerprint,
                 findings=gains,
             ),
-            "metrics": after.metrics(
-                f"recalibration on {data.folder.resolve().name}, cross-fitted by patient"
-            ),
-            "parity": _parity(parent, new, used, logits, progress),
+            "metrics": after.metrics(f"recalibration on {source}, cross-fitted by patient"),
+            "parity": _parities(parent, new, old, used, progress),
         }
     )
     return Recalibrated(
@@ -170,6 +158,18 @@ def recalibrate(
         unreadable=used.unreadable,
         seen=seen(parent, data) or seen(parent, used),
     )
+
+
+def _wanted(parent: Bundle, target: Target, targets: Mapping[str, Target]) -> list[Target]:
+    """The target of each finding of the bundle."""
+    names = tuple(finding.label.name for finding in parent.manifest.findings)
+    unknown = set(targets) - set(names)
+    if unknown:
+        raise UnknownFinding(
+            f"A target names no finding of the bundle. Allowed: {', '.join(names)}. "
+            f"Received: {', '.join(sorted(unknown))}."
+        )
+    return [targets.get(name, target) for name in names]
 
 
 def check_cases(
@@ -244,29 +244,21 @@ def _fitted(
     return tuple(outputs), crossed
 
 
-def _parity(
+def _parities(
     parent: Bundle,
     outputs: tuple[FindingOutput, ...],
+    old: Scored,
     data: LabelledImages,
-    logits: NDArray[np.float32],
     progress: Progress,
 ) -> dict[Precision, Parity]:
     """The engine gate again at the new thresholds; an engine that does not run here is left out."""
-    calibrations = [output.calibration for output in outputs]
-    limits = np.array([output.threshold for output in outputs])
-
-    def decided(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-        columns = [c.probability(values[:, i]) for i, c in enumerate(calibrations)]
-        return np.asarray(np.stack(columns, axis=1) >= limits)
-
     found: dict[Precision, Parity] = {}
-    for name, measured in parent.manifest.parity.items():
+    for name in parent.manifest.parity:
         try:
             other, _ = predict(open_engine(parent, name), parent, data, progress)
-        except EngineUnavailable:
+        except (EngineUnavailable, BundleRefused):
             continue
-        share = float((decided(other) != decided(logits)).mean())
-        found[name] = replace(measured, decisions=share)
+        found[name] = parity(outputs, old.targets, old.scores, other)
     return found
 
 

@@ -28,7 +28,9 @@ from training.effort import Effort
 from training.errors import TooFewCases
 from training.features import FeatureCache, FeatureKind, Progress, compute_features
 from training.fit import Examples, Member, Recipe, Say, fit_member, macro_auc
+from training.images import input_of
 from training.labels import AUXILIARY, FINDINGS
+from training.quantise import Unseen, int8_form
 
 LAYERS = ("block3_conv3", "block4_conv3", "block5_conv2", "block5_conv3")
 """Their averages say more than those of block5 alone: docs/decisions/0005."""
@@ -144,14 +146,28 @@ def _bundle(
     views = np.array([data.cases[i].columns.get("view", "").strip().upper() for i in seen])
     scored = cross_fitted(logits, truth, data.patients[seen], rows, findings)
     metrics = figures(scored, OUT_OF_FOLD.format(count=len(members), credit=source), views)
+    weights, outputs = merged(base, members), calibrate(logits, truth, findings)
+    by = np.repeat(np.arange(len(members)), [len(part) for part in rows])
+    with work.effort.on("the int8 form"):
+        int8 = int8_form(
+            architecture, weights, outputs, Unseen(seen, by, truth, logits),
+            lambda row: input_of(data.cases[row].path, PREPROCESSING, architecture.side),
+            work.progress,
+        )  # fmt: skip
+    work.say(
+        f"int8 against f32, out of fold: macro AUC {int8.parity.macro_auc_difference:+.4f}, "
+        f"{int8.parity.decisions:.2%} of decisions differ: "
+        f"{'passed' if int8.parity.passed else 'not passed, f32 serves'}"
+    )
     return assemble(
         out_dir,
         architecture,
         recipe,
-        merged(base, members),
-        calibrate(logits, truth, findings),
+        weights,
+        outputs,
         training_data(data, source, seed, f"none: {len(members)} folds by patient"),
         metrics,
+        int8=int8,
     )
 
 
