@@ -25,11 +25,13 @@ from safetensors.numpy import save as save_tensors
 
 from classifier.calibration import AnyCalibration
 from classifier.errors import BundleRefused
+from classifier.frontal import FrontalModel, unpack
 from classifier.network import Architecture, Weights, weight_shapes
 from classifier.preprocessing import VERSIONS
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+FRONTAL = "frontal.safetensors"
 MAX_BYTES = 60_000_000
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
@@ -165,6 +167,21 @@ class Parity:
         return abs(self.macro_auc_difference) <= 0.005 and self.decisions <= 0.01
 
 
+@dataclass(frozen=True, config=STRICT)
+class Frontal:
+    """The model of frontal chests (`classifier.frontal`): its file, and what it was fitted to.
+
+    skips: averages of the network that it reads. limit: distance from which an image is refused.
+    accepted: of its own `images`, the share within the limit of a model not fitted to the patient.
+    """
+
+    file: FileName
+    skips: tuple[str, ...]
+    limit: float
+    images: int
+    accepted: Interval
+
+
 class Manifest(BaseModel):
     """What manifest.json holds; all of it, and nothing else."""
 
@@ -183,6 +200,7 @@ class Manifest(BaseModel):
     recipe: dict[Key, bool | int | float | str | None] = {}
     recalibration: Recalibration | None = None
     metrics: Metrics
+    frontal: Frontal | None = None
     graphs: dict[Precision, Graph] = {}
     parity: dict[Precision, Parity] = {}
     files: dict[FileName, Hash]
@@ -230,6 +248,17 @@ class Bundle:
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise BundleRefused(f"{WEIGHTS} holds infinite values.")
         return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+    def frontal(self) -> FrontalModel | None:
+        """The model of frontal chests, where the bundle has one.
+
+        Raises:
+            BundleRefused: it is damaged, or not of this network.
+        """
+        stated = self.manifest.frontal
+        if stated is None:
+            return None
+        return unpack(self.read(stated.file), self.manifest.architecture, stated.skips)
 
 
 def load_bundle(folder: Path | str = "default") -> Bundle:
@@ -318,8 +347,9 @@ def _check(manifest: Manifest) -> None:
         )
     if not names or names != manifest.architecture.targets or len(set(names)) != len(names):
         raise BundleRefused(f"{MANIFEST}: the findings are not the network's targets.")
-    if {WEIGHTS} | manifest.graph_files != set(manifest.files):
-        raise BundleRefused(f"{MANIFEST}: the files are not the weights and the graphs.")
+    frontal = {manifest.frontal.file} if manifest.frontal else set()
+    if {WEIGHTS} | frontal | manifest.graph_files != set(manifest.files):
+        raise BundleRefused(f"{MANIFEST}: the files are not those of a bundle.")
 
 
 def _read_verified(folder: Path, name: str, expected: str) -> bytes:

@@ -1,7 +1,8 @@
 """Stored pixel values of one DICOM object or image file, with limits checked before allocation.
 
 Decoders: native and RLE by pydicom, JPEG by GDCM, JPEG-LS by CharLS, JPEG 2000 and HTJ2K by
-OpenJPEG; 12-bit JPEG Extended by DCMTK's ``dcmdjpeg`` where it is installed.
+OpenJPEG (`classifier.jpeg2000`); 12-bit JPEG Extended by DCMTK's ``dcmdjpeg`` where it is
+installed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openjpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydicom import dcmread
@@ -28,6 +28,7 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
@@ -43,13 +44,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from classifier import jpeg2000
 from classifier.errors import Undecodable
 
 MAX_PIXELS = 64_000_000
 """Rows times columns that are decoded at most: a 43 x 43 cm detector at 54 um has 63 million."""
 
 DCMDJPEG_SECONDS = 20.0
-J2K_START = b"\xff\x4f\xff\x51"
+LONG_VALUE = 1 << 20
+"""Bytes from which on a value is a view of the file's bytes, not a copy of them."""
 
 NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian}
 OPENJPEG = {JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K}
@@ -89,19 +92,27 @@ def read_object(source: bytes | Path) -> FileDataset:
     """The dataset of a Part 10 file.
 
     Raises:
-        Undecodable: it is no Part 10 file, or its elements cannot be read.
+        Undecodable: it is no Part 10 file, it is deflated, or its elements cannot be read.
     """
     try:
-        return dcmread(BytesIO(source) if isinstance(source, bytes) else source)
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        syntax = _transfer_syntax(content)
+        if syntax == DeflatedExplicitVRLittleEndian:
+            raise Undecodable(
+                f"{_named(DeflatedExplicitVRLittleEndian)} is not read: a small file may unpack to "
+                "hundreds of megabytes."
+            )
+        return dcmread(_Source(content) if syntax in NATIVE else BytesIO(content))
     except InvalidDicomError as error:
         raise Undecodable("The file is no DICOM Part 10 file.") from error
     except (*DECODE_FAULTS, RecursionError) as error:
         raise Undecodable(f"The dataset cannot be read ({type(error).__name__}).") from error
 
 
-def stored_pixels(dataset: Dataset) -> NDArray[Any]:
+def stored_pixels(dataset: Dataset, enough: jpeg2000.Enough | None = None) -> NDArray[Any]:
     """Pixel values as stored: (rows, columns) uint8 or uint16, or (rows, columns, 3) uint8 RGB.
 
+    `enough` lets JPEG 2000 be decoded at a lower resolution and enlarged to its size again.
     Sixteen-bit values are the container's bits: the pixel cell within it (BitsStored, HighBit,
     PixelRepresentation; PS3.5 section 8.1.1) is not yet taken out.
 
@@ -110,7 +121,9 @@ def stored_pixels(dataset: Dataset) -> NDArray[Any]:
     """
     syntax = _check(dataset)
     try:
-        array = _native(dataset, syntax) if syntax in NATIVE else _encapsulated(dataset, syntax)
+        array = (
+            _native(dataset, syntax) if syntax in NATIVE else _encapsulated(dataset, syntax, enough)
+        )
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             array = _eight_bit(apply_color_lut(array, dataset))
     except DECODE_FAULTS as error:
@@ -144,10 +157,44 @@ def image_file_pixels(path: Path) -> NDArray[Any]:
         raise Undecodable(f"{path.name} does not decode ({type(error).__name__}).") from error
 
 
+class _Source(BytesIO):
+    """A file in memory, of which a long value is read as a view."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._content = memoryview(content)
+
+    def read(self, size: int | None = -1, /) -> Any:
+        if size is None or size < LONG_VALUE:
+            return super().read(size)
+        start = self.tell()
+        return self._content[start : self.seek(min(start + size, len(self._content)))]
+
+
+def _transfer_syntax(content: bytes) -> UID | None:
+    """Of the File Meta Information (PS3.10 section 7.1), read before anything else is."""
+    position = 132
+    while content[position : position + 2] == b"\x02\0":
+        element, vr, length = struct.unpack_from("<2xH2sH", content, position)
+        position += 8
+        if vr in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
+            (length,) = struct.unpack_from("<I", content, position)
+            position += 4
+        if element == 0x0010:
+            return UID(content[position : position + length].decode("ascii").rstrip("\0 "))
+        position += length
+    return None
+
+
+def _named(syntax: UID | str | None) -> str:
+    """A transfer syntax by name and UID."""
+    return f"{UID(syntax).name} ({syntax})" if syntax else "none"
+
+
 def _check(dataset: Dataset) -> UID:
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if syntax not in TRANSFER_SYNTAXES:
-        raise Undecodable(f"Transfer syntax not supported. Received: {syntax}.")
+        raise Undecodable(f"Transfer syntax not supported. Received: {_named(syntax)}.")
     try:
         rows, columns = int(dataset.Rows), int(dataset.Columns)
         frames = int(dataset.get("NumberOfFrames") or 1)
@@ -191,10 +238,11 @@ def _native(dataset: Dataset, syntax: UID) -> NDArray[Any]:
     return _rgb(dataset, array)
 
 
-def _encapsulated(dataset: Dataset, syntax: UID) -> NDArray[Any]:
+def _encapsulated(dataset: Dataset, syntax: UID, enough: jpeg2000.Enough | None) -> NDArray[Any]:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     if syntax in OPENJPEG:
-        frame = frame[max(frame.find(J2K_START), 0) :]  # some objects hold a whole JP2 file
+        # some objects hold a whole JP2 file
+        frame = frame[max(frame.find(jpeg2000.START), 0) :]
     if syntax != RLELossless:
         rows, columns, precision = codestream_size(frame)
         if (rows, columns) != (dataset.Rows, dataset.Columns):
@@ -205,7 +253,8 @@ def _encapsulated(dataset: Dataset, syntax: UID) -> NDArray[Any]:
         if syntax == JPEGExtended12Bit and precision > 8:
             return _dcmdjpeg(dataset)
     if syntax in OPENJPEG:
-        return _container(openjpeg.decode(frame, j2k_format=0))
+        grey = str(dataset.get("PhotometricInterpretation")).startswith("MONOCHROME")
+        return _container(jpeg2000.decode(frame, enough if grey else None))
     array, _ = get_decoder(syntax).as_array(
         dataset, decoding_plugin=PLUGINS[syntax], raw=dataset.get("SamplesPerPixel", 1) == 1
     )
@@ -256,9 +305,9 @@ def codestream_size(frame: bytes) -> tuple[int, int, int]:
     Read from SOFn (ITU-T T.81 B.2.2, T.87 C.2.2) or SIZ (T.800 A.5.1) before a decoder sees the
     frame: decoders allocate what the codestream says, whatever the DICOM header says.
     """
-    if frame.startswith(J2K_START):
-        right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
-        return bottom - top, right - left, (frame[42] & 0x7F) + 1
+    if frame.startswith(jpeg2000.START):
+        stream = jpeg2000.read_codestream(frame)
+        return stream.rows, stream.columns, stream.precision
     if frame[:2] != b"\xff\xd8":
         raise ValueError("no codestream")
     position = 2

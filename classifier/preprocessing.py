@@ -6,12 +6,16 @@ A version is never changed once a bundle was trained with it: a better one gets 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from classifier.pixels import Grey, Radiograph, grey_range
+
+BANDS = 128
+"""Rows of an average that are made at once: their sums then take a megabyte of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +93,51 @@ def _square(grey: Grey, side: int, extent: float) -> Grey:
     top, left = (height - high) // 2, (width - wide) // 2
     part = grey[top : top + high, left : left + wide]
     new = (max(1, round(wide * side / extent)), max(1, round(high * side / extent)))
-    shrinks = side <= extent
-    part = cv2.resize(part, new, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    part = _stretched(part)
+    part = _stretched(_averaged(part, new) if side <= extent else cv2.resize(part, new))
     square = np.zeros((side, side), dtype=np.uint8)
     top, left = (side - new[1]) // 2, (side - new[0]) // 2
     square[top : top + new[1], left : left + new[0]] = part
     return square
+
+
+def _averaged(grey: Grey, size: tuple[int, int]) -> Grey:
+    """Area averages at (width, height): OpenCV's INTER_AREA without its errors, and faster.
+
+    Sums are whole numbers, kept exactly: 32-bit floats hold 255 x 65,535, and 64-bit ones the rest.
+    """
+    (rows, columns), (width, height) = grey.shape, size
+    if rows % height == columns % width == 0:
+        return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
+    sums = np.empty((width, height), dtype=np.float64)
+    for start in range(0, height, BANDS):
+        bands = np.arange(start, min(start + BANDS, height) + 1)
+        down = _band_sums(grey, bands, height, np.float32)
+        across = _band_sums(cv2.transpose(down), np.arange(width + 1), width, np.float64)
+        sums[:, start : start + BANDS] = across
+    return np.asarray(np.rint(cv2.transpose(sums) / grey.size), dtype=np.uint8)
+
+
+def _band_sums(
+    image: NDArray[Any], bands: NDArray[np.intp], count: int, dtype: type[np.floating]
+) -> NDArray[Any]:
+    """`count` times the sums of rows in some of `count` equal bands.
+
+    A row that the edge of a band cuts counts in parts.
+    """
+    edges = bands * len(image)
+    first = np.minimum(edges // count, len(image) - 1)
+    whole = np.diff(first)
+    sums = np.zeros((len(whole), image.shape[1]), dtype)
+    for step in range(whole.max()):
+        rows = image[np.minimum(first[:-1] + step, len(image) - 1)]
+        rows[whole <= step] = 0
+        cv2.accumulate(rows, sums)
+    sums *= count
+    cut = image[first].astype(dtype)
+    cut *= (edges - first * count)[:, np.newaxis].astype(dtype)
+    sums += cut[1:]
+    sums -= cut[:-1]
+    return sums
 
 
 def _stretched(grey: Grey) -> Grey:

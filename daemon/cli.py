@@ -44,7 +44,7 @@ def serve(config: Config) -> None:
 
     settings = load(config)
     logs.configure("supervisor")
-    supervisor.serve(settings, config, process.Stop())
+    supervisor.serve(settings, process.Stop())
 
 
 @app.command()
@@ -52,7 +52,7 @@ def check(config: Config, as_json: Json = False) -> None:
     """Check the configuration, the disk, the database, the model and every peer."""
     from daemon import check as checks
 
-    findings = checks.run(load(config))
+    findings = checks.run(load(config), config)
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=1))
     else:

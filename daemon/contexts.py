@@ -1,4 +1,4 @@
-"""Which SOP classes and transfer syntaxes the listener takes (PS3.4 annex B, PS3.5 section 10)."""
+"""Which SOP classes and transfer syntaxes we take and send (PS3.4 annex B, PS3.5 section 10)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ DIGITAL_XRAY_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
 DIGITAL_XRAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
+BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
+PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
 VERIFICATION = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # Push Model; its one instance has .1 after it
 
 IMAGES = {
     COMPUTED_RADIOGRAPHY: "Computed Radiography Image Storage",
@@ -20,17 +23,27 @@ IMAGES = {
 
 # Auto-routing sends these along with a study: they are acknowledged and never classified.
 IGNORED = {
-    "1.2.840.10008.5.1.4.1.1.88.11": "Basic Text SR Storage",
+    BASIC_TEXT_SR: "Basic Text SR Storage",
     "1.2.840.10008.5.1.4.1.1.88.22": "Enhanced SR Storage",
     COMPREHENSIVE_SR: "Comprehensive SR Storage",
     "1.2.840.10008.5.1.4.1.1.88.34": "Comprehensive 3D SR Storage",
     "1.2.840.10008.5.1.4.1.1.88.59": "Key Object Selection Document Storage",
     "1.2.840.10008.5.1.4.1.1.88.65": "Chest CAD SR Storage",
     "1.2.840.10008.5.1.4.1.1.88.67": "X-Ray Radiation Dose SR Storage",
-    "1.2.840.10008.5.1.4.1.1.11.1": "Grayscale Softcopy Presentation State Storage",
+    PRESENTATION_STATE: "Grayscale Softcopy Presentation State Storage",
     "1.2.840.10008.5.1.4.1.1.11.2": "Color Softcopy Presentation State Storage",
     "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation Storage",
 }
+
+# What a report is sent as: the first of these that the PACS takes.
+REPORT_FORMS = {
+    COMPREHENSIVE_SR: "Comprehensive SR Storage",
+    BASIC_TEXT_SR: "Basic Text SR Storage",
+    SECONDARY_CAPTURE: "Secondary Capture Image Storage",
+}
+# What heat maps are, by the setting report.heat_map.
+HEAT_MAPS = {"sc": SECONDARY_CAPTURE, "gsps": PRESENTATION_STATE}
+NAMES = {**IMAGES, **IGNORED}
 
 # Deflated explicit VR little endian (.1.99) is left out with intent: a small
 # object may unpack to hundreds of megabytes.
@@ -54,6 +67,10 @@ TRANSFER_SYNTAXES = {
     "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000 with RPCL Options Lossless",
     "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
 }
+
+
+# What we send in, the preferred first; pixels are sent as they were made, never compressed.
+SENT_IN = {uid: UNCOMPRESSED[uid] for uid in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")}
 
 
 def accepted() -> list[PresentationContext]:

@@ -66,7 +66,7 @@ def run(folder: Path, console: Console) -> int:
     with ExitStack() as stack:
         archive = stack.enter_context(pacs(folder))
         console.print(f"PACS: {archive.name}")
-        service = Service(_write_config(folder, archive.port), folder / "service.log")
+        service = Service(_write_config(folder, archive.dicom_port), folder / "service.log")
         stack.enter_context(service.running())
         rows = _send_all(objects, service.port, folder)
         files = archive.fetch(folder / "pacs")
@@ -136,7 +136,7 @@ def _send_all(objects: list[SimulatedObject], port: int, folder: Path) -> list[R
 def _await_report(outbox: Outbox, study_uid: str) -> float | None:
     def stored() -> float | None:
         for row in outbox.rows([DeliveryState.STORED], 100):
-            if row.study_instance_uid == study_uid:
+            if row.study_instance_uid == study_uid and not row.companion:
                 return row.stored_at
         return None
 

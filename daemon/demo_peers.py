@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pynetdicom import AE, evt
 
@@ -30,7 +30,7 @@ class Pacs(Protocol):
     """What the demo asks of a PACS."""
 
     name: str
-    port: int
+    dicom_port: int
 
     def fetch(self, folder: Path) -> list[Path]:
         """Write each object that the PACS holds as a file; return the files."""
@@ -49,34 +49,67 @@ def orthanc_settings(storage: Path, dicom_port: int, http_port: int) -> dict[str
 
 
 @dataclass
-class OrthancPacs:
-    """A real Orthanc, where Debian's package is installed."""
+class Orthanc:
+    """A real Orthanc, as Debian packages it, on free ports of the loopback."""
 
-    http_port: int
-    port: int
+    folder: Path
+    dicom_port: int = 0
+    http_port: int = 0
     name: str = "Orthanc"
+    _process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def installed() -> bool:
+        """Tell whether there is one on this machine."""
+        return shutil.which("Orthanc") is not None
+
+    def start(self) -> Self:
+        """Start it on what its folder holds; return when it answers."""
+        self.dicom_port = self.dicom_port or free_port()
+        self.http_port = self.http_port or free_port()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        configuration = self.folder / "orthanc.json"
+        settings = orthanc_settings(self.folder / "storage", self.dicom_port, self.http_port)
+        configuration.write_text(json.dumps(settings, indent=1))
+        with (self.folder / "orthanc.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["Orthanc", str(configuration)], stdout=log, stderr=log
+            )
+        wait(self._alive, "Orthanc")
+        return self
+
+    def stop(self) -> None:
+        """End it; what it holds stays in the folder."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
 
     def fetch(self, folder: Path) -> list[Path]:
         """Write each object that Orthanc holds as a file; return the files."""
         files = []
-        for identifier in json.loads(self._get("/instances")):
+        for identifier in self.get("/instances"):
             file = folder / f"{identifier}.dcm"
-            file.write_bytes(self._get(f"/instances/{identifier}/file"))
+            file.write_bytes(self.raw(f"/instances/{identifier}/file"))
             files.append(file)
         return files
 
-    def alive(self) -> bool:
-        """Tell whether it answers."""
-        try:
-            self._get("/system")
-        except OSError:
-            return False
-        return True
+    def get(self, path: str) -> Any:
+        """Return what its REST interface answers, as JSON."""
+        return json.loads(self.raw(path))
 
-    def _get(self, path: str) -> bytes:
+    def raw(self, path: str) -> bytes:
+        """Return the bytes that its REST interface answers."""
         url = f"http://127.0.0.1:{self.http_port}{path}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             return bytes(answer.read())
+
+    def _alive(self) -> bool:
+        try:
+            self.get("/system")
+        except OSError:
+            return False
+        return True
 
 
 @dataclass
@@ -84,7 +117,7 @@ class SmallPacs:
     """A storage SCP of the demo's own, where no Orthanc is installed."""
 
     folder: Path
-    port: int = 0
+    dicom_port: int = 0
     name: str = "a small storage SCP (install orthanc for a real PACS)"
 
     def start(self) -> None:
@@ -95,7 +128,7 @@ class SmallPacs:
         handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._keep)]
         server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         assert server is not None
-        self.port = int(server.server_address[1])
+        self.dicom_port = int(server.server_address[1])
 
     def _keep(self, event: evt.Event) -> int:
         uid = str(event.request.AffectedSOPInstanceUID)
@@ -110,29 +143,22 @@ class SmallPacs:
 @contextmanager
 def pacs(folder: Path) -> Iterator[Pacs]:
     """Run a PACS with an empty storage: Orthanc where it is installed."""
-    storage = folder / "pacs-storage"
-    storage.mkdir()
-    if shutil.which("Orthanc") is None:
+    if not Orthanc.installed():
+        storage = folder / "pacs-storage"
+        storage.mkdir()
         small = SmallPacs(storage)
         small.start()
         yield small
         return
-    orthanc = OrthancPacs(_free_port(), _free_port())
-    settings = folder / "orthanc.json"
-    settings.write_text(
-        json.dumps(orthanc_settings(storage, orthanc.port, orthanc.http_port), indent=1)
-    )
-    with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen(["Orthanc", str(settings)], stdout=log, stderr=log)
+    orthanc = Orthanc(folder / "orthanc")
     try:
-        wait(orthanc.alive, "Orthanc")
-        yield orthanc
+        yield orthanc.start()
     finally:
-        process.terminate()
-        process.wait(20)
+        orthanc.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that is free on the loopback now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -22,5 +22,17 @@ class NoStudy(DaemonError):
     """The object has no Study Instance UID, so that no report can name its study."""
 
 
+class EndedProcess(DaemonError):
+    """Each time a worker took this image, its process ended."""
+
+
 class PeerUnreachable(DaemonError):
     """The peer did not accept an association."""
+
+
+class PeerMisbehaved(DaemonError, OSError):
+    """The peer sent what no DICOM peer may send."""
+
+
+class CannotStepDown(DaemonError):
+    """The report cannot be put into the form that the PACS takes."""

@@ -40,10 +40,21 @@ class Event(StrEnum):
     CLAIM_LOST = "claim.lost"
     REPORT_BUILT = "report.built"
     REPORT_FAILED = "report.failed"
+    HEAT_MAP_MISSING = "heat_map.missing"
 
     REPORT_STORED = "report.stored"
+    HEAT_MAP_STORED = "heat_map.stored"
     REPORT_DELAYED = "report.delayed"
     REPORT_DEAD = "report.dead"
+    REPORT_STEPPED_DOWN = "report.stepped_down"  # sent in a form that the PACS takes
+    HEAT_MAP_NOT_TAKEN = "heat_map.not_taken"
+    PACS_LEARNT = "pacs.learnt"  # what it takes
+    COMMITMENT_REQUESTED = "commitment.requested"
+    COMMITMENT_REFUSED = "commitment.refused"  # the request was; asked again
+    COMMITMENT_UNANSWERED = "commitment.unanswered"  # in time; asked again
+    COMMITMENT_REPORTED = "commitment.reported"
+    COMMITMENT_FAILED = "commitment.failed"  # the PACS cannot commit to an object
+    OBJECTS_REMOVED = "objects.removed"  # by retention
     PACS_UNREACHABLE = "pacs.unreachable"
     PACS_REACHED = "pacs.reached"
     FAULT = "fault"

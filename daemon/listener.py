@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 import structlog
 from pydicom.dataset import FileMetaDataset
@@ -23,16 +25,19 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event as DicomEvent
 from pynetdicom.transport import ThreadedAssociationServer
 
-from daemon import admission, contexts, logs, process
+from daemon import admission, contexts, logs, process, transport
+from daemon.commitment import Receiver
 from daemon.errors import CannotListen
 from daemon.events import Event
 from daemon.settings import Settings
 from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from storage.database import open_database
 from storage.errors import OutOfSpace, StorageError, SyncFailed
 from storage.objects import ObjectStore
-from storage.queue import Queue
 from storage.records import Acceptance, Arrival
+
+if TYPE_CHECKING:
+    from storage.commitments import Commitments
+    from storage.queue import Queue
 
 # PS3.4 annex B.2.3 and PS3.7 annex C: the statuses that we answer a C-STORE with.
 SUCCESS = 0x0000
@@ -64,10 +69,19 @@ _ACCEPTANCE_EVENTS = {
 class Listener:
     """The storage and verification SCP."""
 
-    def __init__(self, settings: Settings, objects: ObjectStore, queue: Queue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        objects: ObjectStore,
+        queue: Callable[[], Queue],
+        bells: process.Bells | None = None,
+        receiver: Receiver | None = None,
+    ) -> None:
         self._settings = settings.dicom
+        self._receiver = receiver
         self._objects = objects
         self._queue = queue
+        self._bells = bells or process.Bells()
         self._log = logs.get()
         self._server: ThreadedAssociationServer | None = None
 
@@ -88,7 +102,10 @@ class Listener:
         entity.dimse_timeout = self._settings.idle_timeout_s
         entity.acse_timeout = 10
         entity.supported_contexts = contexts.accepted()
+        # An A-ASSOCIATE-RQ knows no limit, and a sender may take ours for less than the whole PDU
+        largest = max(1 << 20, 2 * self._settings.max_pdu_bytes)
         handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_CONN_OPEN, transport.bound, [largest, self._settings.idle_timeout_s]),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_RELEASED, self._ended, ["released"]),
@@ -96,6 +113,7 @@ class Listener:
             (evt.EVT_DIMSE_RECV, _name_the_nameless),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
+            *(self._receiver.offer(entity) if self._receiver else []),
         ]
         address = (self._settings.bind, self._settings.port)
         try:
@@ -197,7 +215,7 @@ class Listener:
         dataset = request.DataSet.getvalue()
         transfer_syntax = str(event.context.transfer_syntax)
         stored = self._objects.put(_file_header(sop_class, uid, transfer_syntax), dataset)
-        acceptance = self._queue.accept(
+        acceptance = self._queue().accept(
             Arrival(
                 sop_instance_uid=uid,
                 sop_class_uid=sop_class,
@@ -210,6 +228,8 @@ class Listener:
                 received_at=time.time(),
             )
         )
+        if acceptance is Acceptance.NEW:
+            self._bells.ring("worker")
         log.info(
             _ACCEPTANCE_EVENTS[acceptance],
             sop_instance=uid, sha256=stored.sha256, size_bytes=stored.size_bytes,
@@ -244,13 +264,14 @@ def _file_header(sop_class: str, sop_instance: str, transfer_syntax: str) -> byt
     return b"".join((bytes(128), b"DICM", encode_file_meta(meta)))
 
 
-def serve(settings: Settings, stop: process.Stop, owner: str) -> int:
+def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:
     """Listen until told to stop; return the exit status."""
     del owner
     log = logs.get()
-    database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root, settings.storage.reserve_bytes)
-    listener = Listener(settings, objects, Queue(database))
+    queue: Future[Queue] = Future()
+    commitments: Future[Commitments] = Future()
+    listener = Listener(settings, objects, queue.result, bells, Receiver(commitments.result))
     try:
         port = listener.start()
     except CannotListen as error:
@@ -262,12 +283,16 @@ def serve(settings: Settings, stop: process.Stop, owner: str) -> int:
         Event.LISTENER_LISTENING,
         ae_title=settings.dicom.ae_title, bind=settings.dicom.bind, port=port,
     )  # fmt: skip
+    # Slow to import: who has an association by now waits with the first image
+    from storage.commitments import Commitments
+    from storage.database import open_database
+    from storage.queue import Queue
+
+    database = open_database(settings.storage.url)
+    queue.set_result(Queue(database))
+    commitments.set_result(Commitments(database))
     while not stop.wait(3600):
         pass
     listener.stop(process.DRAIN_S)
     database.close()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(process.run("listener", serve))

@@ -1,16 +1,14 @@
-"""What every process of the service has in common: how it starts, and how it is told to stop."""
+"""What every process of the service has in common: how it is told to stop, and how it is told
+that there is work."""
 
 from __future__ import annotations
 
-import argparse
 import os
+import select
 import signal
 import threading
-from collections.abc import Callable
-from pathlib import Path
-
-from daemon import logs
-from daemon.settings import Settings, load
+from collections.abc import Iterable
+from contextlib import suppress
 
 # A child that ends with this status found a fault that a restart may mend.
 EXIT_FAULT = 70
@@ -25,9 +23,11 @@ class Stop:
     """
 
     def __init__(self, life_fd: int | None = None) -> None:
-        self._event = threading.Event()
+        self._stopped = False
+        self._pid = os.getpid()
+        self.descriptor = os.eventfd(0)  # readable from the stop on
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._event.set())
+            signal.signal(number, lambda *_: self._told())
         if life_fd is not None:
             threading.Thread(target=self._watch, args=(life_fd,), daemon=True).start()
 
@@ -37,27 +37,74 @@ class Stop:
         # start now, so this process must not go on for even one statement.
         os._exit(EXIT_FAULT)
 
+    def _told(self) -> None:
+        if os.getpid() == self._pid:  # a fork has this handler until it sets its own
+            self.set()
+
     def __bool__(self) -> bool:
-        return self._event.is_set()
+        return self._stopped
 
     def set(self) -> None:
         """Ask the process to stop."""
-        self._event.set()
+        self._stopped = True
+        os.eventfd_write(self.descriptor, 1)
 
     def wait(self, seconds: float) -> bool:
         """Sleep until stopped or for so long; return whether stopped."""
-        return self._event.wait(seconds)
+        sleep(seconds, self.descriptor)
+        return self._stopped
 
 
-def run(role: str, body: Callable[[Settings, Stop, str], int]) -> int:
-    """Parse a child's command line, set logging up and run its body; return the exit status.
+class Bell:
+    """Wakes one waiting thread, in this process or in another of the service, when there is work.
 
-    `body` gets the settings, the stop signal and the name under which the process makes claims.
+    Ring it after the COMMIT that made the work. Who waits looks for work first, and waits where
+    there is none, in one line: ``bell.wait(stop, seconds)``. A ring since the last wait ends the
+    next one at once, so that none falls between the look and the wait; several rings are one.
+    Nothing may depend on a ring (work also comes due by the clock, from the command line and from
+    other hosts): after `seconds` the wait ends anyhow.
     """
-    parser = argparse.ArgumentParser(prog=f"daemon.{role}")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--life-fd", type=int)
-    parser.add_argument("--owner", default=role)
-    arguments = parser.parse_args()
-    logs.configure(role)
-    return body(load(arguments.config), Stop(arguments.life_fd), arguments.owner)
+
+    def __init__(self) -> None:
+        """Make one; a process forked from this one has it too."""
+        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def ring(self) -> None:
+        """Wake the one who waits, or spare it its next wait."""
+        os.eventfd_write(self._descriptor, 1)
+
+    def wait(self, stop: Stop, seconds: float) -> bool:
+        """Sleep until rung, stopped or for so long; return whether stopped."""
+        sleep(seconds, self._descriptor, stop.descriptor)
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._descriptor)
+        return bool(stop)
+
+
+class Bells:
+    """The bells of a service, each named by who waits on it: ``worker-0``, ``delivery-PACS``.
+
+    The supervisor makes them and every process inherits them, so that they outlive a restart of
+    any. Where there are none nobody hears a ring, and the waits time out.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._bells = {name: Bell() for name in names}
+
+    def of(self, name: str) -> Bell:
+        """The bell to wait on under that name."""
+        return self._bells.get(name) or Bell()
+
+    def ring(self, role: str) -> None:
+        """Ring for everyone of a role: ``worker`` or ``delivery``."""
+        for name, bell in self._bells.items():
+            if name.startswith(f"{role}-"):
+                bell.ring()
+
+
+def sleep(seconds: float, *descriptors: int) -> None:
+    """Sleep until one of the descriptors is readable, or for so long."""
+    waiting = select.poll()
+    for descriptor in descriptors:
+        waiting.register(descriptor, select.POLLIN)
+    waiting.poll(max(0.0, seconds) * 1000)

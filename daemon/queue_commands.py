@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from daemon.settings import load
-from storage.database import Database, open_database
-from storage.outbox import Outbox
-from storage.queue import Queue
-from storage.records import DeliveryId, JobId, JobState, StudyId
-from storage.studies import Studies
+from storage.records import DeliveryId, DeliveryRow, JobId, JobState, StudyId
 
 app = typer.Typer(help="The queue, the quarantine and the outbox.", no_args_is_help=True)
 
@@ -28,14 +22,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to
 Job = Annotated[int, typer.Argument(help="Number of the job, as `hilum queue list` prints it.")]
 
 
-@contextmanager
-def _opened(config: Path) -> Iterator[Database]:
-    settings = load(config)
-    database = open_database(settings.storage.url)
-    try:
-        yield database
-    finally:
-        database.close()
+class Opened:
+    """The storage of a service, whether it runs or not."""
+
+    def __init__(self, config: Path) -> None:
+        # Slow to import, and every command line imports this module
+        from storage.database import open_database
+        from storage.outbox import Outbox
+        from storage.queue import Queue
+        from storage.studies import Studies
+
+        self._database = open_database(load(config).storage.url)
+        self.queue, self.outbox = Queue(self._database), Outbox(self._database)
+        self.studies = Studies(self._database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
 
 
 @app.command("list")
@@ -46,9 +51,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the jobs and the deliveries, newest first."""
-    with _opened(config) as database:
-        jobs = Queue(database).rows(state, limit)
-        deliveries = Outbox(database).rows(None, limit)
+    with Opened(config) as storage:
+        jobs = storage.queue.rows(state, limit)
+        deliveries = storage.outbox.rows(None, limit)
     if as_json:
         shown = {
             "jobs": [asdict(row) for row in jobs],
@@ -65,12 +70,13 @@ def list_(
             f"{job.calling_ae}@{job.peer_address}", _when(job.received_at), job.reason or "",
         )  # fmt: skip
     sent = Table(
-        "delivery", "PACS", "state", "tries", "report", "version", "answer", title="Reports"
-    )
+        "delivery", "PACS", "state", "tries", "what", "object", "version", "answer",
+        title="Reports and heat maps",
+    )  # fmt: skip
     for delivery in deliveries:
         sent.add_row(
             str(delivery.id), delivery.pacs, delivery.state, str(delivery.attempts),
-            delivery.sop_instance_uid, str(delivery.version),
+            _what(delivery), (delivery.sent or delivery).sop_instance_uid, str(delivery.version),
             " ".join(filter(None, (delivery.last_status, delivery.last_error))),
         )  # fmt: skip
     console = Console()
@@ -81,8 +87,8 @@ def list_(
 @app.command()
 def show(job: Job, config: Config) -> None:
     """Show all that is known of one job, as JSON."""
-    with _opened(config) as database:
-        typer.echo(json.dumps(Queue(database).show(JobId(job)), indent=1, default=str))
+    with Opened(config) as storage:
+        typer.echo(json.dumps(storage.queue.show(JobId(job)), indent=1, default=str))
 
 
 @app.command()
@@ -93,14 +99,14 @@ def retry(
     study: Annotated[bool, typer.Option("--study", help="NUMBER is a study's.")] = False,
 ) -> None:
     """Try again what was given up: a job, or a delivery."""
-    with _opened(config) as database:
+    with Opened(config) as storage:
         now = time.time()
         if delivery:
-            Outbox(database).retry_by_hand(DeliveryId(number), now)
+            storage.outbox.retry_by_hand(DeliveryId(number), now)
         elif study:
-            Studies(database).retry_by_hand(StudyId(number), now)
+            storage.studies.retry_by_hand(StudyId(number), now)
         else:
-            Queue(database).retry_by_hand(JobId(number), now)
+            storage.queue.retry_by_hand(JobId(number), now)
     typer.echo(f"{number} will be tried again")
 
 
@@ -111,9 +117,17 @@ def quarantine(
     reason: Annotated[str, typer.Option(help="Why, for whoever looks at it next.")],
 ) -> None:
     """Take a waiting job out of the queue."""
-    with _opened(config) as database:
-        Queue(database).quarantine_by_hand(JobId(job), reason, time.time())
+    with Opened(config) as storage:
+        storage.queue.quarantine_by_hand(JobId(job), reason, time.time())
     typer.echo(f"{job} is in quarantine")
+
+
+def _what(delivery: DeliveryRow) -> str:
+    """What was sent, by the name of its SOP class: a report may have stepped down."""
+    from daemon.contexts import NAMES  # slow to import
+
+    sop_class = (delivery.sent or delivery).sop_class_uid
+    return f"{'heat map' if delivery.companion else 'report'}: {NAMES.get(sop_class, sop_class)}"
 
 
 def _when(timestamp: float) -> str:

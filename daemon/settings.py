@@ -90,7 +90,11 @@ class StorageSettings(_Section):
         1 << 30, ge=0, description="Free space below which no image is taken (A700H), in bytes."
     )
     retention_days: int = Field(
-        30, ge=1, description="Age after which delivered images may be removed, in days."
+        30,
+        ge=0,
+        le=36500,
+        description="Age after which the images and heat maps of an answered and delivered study"
+        " are deleted, in days; 0 keeps them for ever.",
     )
 
     @property
@@ -118,8 +122,10 @@ class ReportSettings(_Section):
     study_quiet_s: float = Field(
         20.0, ge=0, le=3600, description="A study is reported when no image came for so long."
     )
-    heat_map: Literal["none"] = Field(
-        "none", description="Heat map object beside the report; this release makes none."
+    heat_map: Literal["sc", "gsps", "none"] = Field(
+        "sc",
+        description="Heat maps of positive findings beside the report: Secondary Captures,"
+        " contours in a Grayscale Softcopy Presentation State, or none.",
     )
     send_negative: bool = Field(True, description="Whether studies with no finding are sent.")
 
@@ -132,8 +138,14 @@ class PacsSettings(_Section):
     host: str = Field(description="Its address or host name.", min_length=1)
     port: int = Field(ge=1, le=65535, description="Its TCP port.")
     tls: Literal[False] = Field(False, description="DICOM TLS; not part of this release.")
-    storage_commitment: Literal[False] = Field(
-        False, description="Storage commitment; not part of this release."
+    storage_commitment: bool = Field(
+        False, description="Whether it is asked to commit to what it has stored."
+    )
+    commitment_timeout_s: float = Field(
+        3600.0,
+        ge=1,
+        le=604800,
+        description="How long to wait for its report on a commitment before asking again.",
     )
     timeout_s: float = Field(
         30.0, ge=1, le=600, description="How long to wait for a connection or for an answer."

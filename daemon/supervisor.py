@@ -1,30 +1,37 @@
 """`hilum serve`: opens the storage, then keeps one listener, the workers and the delivery running.
 
 Each is a process of its own, so that none can take another along. The supervisor itself does no
-work: it starts, watches, and ends them.
+work: it starts, watches, and ends them. They are forks of it: what it has imported is there at
+once, also after a restart, and in memory once for all of them.
 """
 
 from __future__ import annotations
 
+import gc
 import os
-import signal
-import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon import logs, process
 from daemon.events import Event
 from daemon.settings import Settings
-from storage.database import Database, lock_root, open_database
 from storage.errors import StorageError
-from storage.objects import ObjectStore
-from storage.outbox import Outbox
-from storage.queue import Queue
-from storage.studies import Studies
+from storage.root import lock_root
 
-WATCH_S = 0.1
+if TYPE_CHECKING:
+    from daemon.recovery import Claims
+
+FORK = get_context("fork")
+# Imported once for all children but the first; only the workers import the classifier.
+SHARED = ("daemon.delivery", "daemon.recovery")
 LEASES_EVERY_S = 2.0
 KILL_AFTER_S = 10.0  # SIGTERM to SIGKILL
 RESTART_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # waits after quick deaths in a row
@@ -37,27 +44,33 @@ class Child:
 
     role: str
     owner: str  # under this name it claims
-    running: subprocess.Popen[bytes] | None = None
+    running: BaseProcess | None = None
     started_at: float = 0.0
     not_before: float = 0.0
-    quick_deaths: int = field(default=0)
+    quick_deaths: int = 0
 
 
 class Supervisor:
     """The parent of all processes of one service."""
 
-    def __init__(self, settings: Settings, config: Path, database: Database) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._config = config
-        self._queue = Queue(database)
-        self._outbox = Outbox(database)
         self._log = logs.get()
         workers = [Child("worker", f"worker-{n}") for n in range(settings.classifier.workers)]
         self._children = [Child("listener", "listener"), *workers, Child("delivery", "delivery")]
         self._life_read, self._life_write = os.pipe()
+        self._bells = process.Bells(
+            [*(worker.owner for worker in workers), *(f"delivery-{p.name}" for p in settings.pacs)]
+        )
 
     def run(self, stop: process.Stop) -> None:
         """Keep the children running until told to stop, then end them."""
+        gc.freeze()  # a collection in a child must not touch, and so copy, what is shared
+        listener, *_ = self._children
+        self._start(listener, time.monotonic())
+        for module in SHARED:
+            import_module(module)
+        gc.freeze()
         leases_at = 0.0
         while not stop:
             now = time.monotonic()
@@ -66,12 +79,19 @@ class Supervisor:
             if now >= leases_at:
                 self._check_leases()
                 leases_at = now + LEASES_EVERY_S
-            stop.wait(WATCH_S)
+            self._sleep(leases_at, stop)
         self._end()
+
+    def _sleep(self, until: float, stop: process.Stop) -> None:
+        """Sleep until then, a stop, a child's death, or the time to start one again."""
+        alive = [child.running.sentinel for child in self._children if child.running is not None]
+        starts = [child.not_before for child in self._children if child.running is None]
+        seconds = min([until, *starts]) - time.monotonic()
+        process.sleep(seconds, stop.descriptor, *alive)
 
     def _tend(self, child: Child, now: float) -> None:
         if child.running is not None:
-            status = child.running.poll()
+            status = child.running.exitcode
             if status is None:
                 return
             lived_s = now - child.started_at
@@ -87,25 +107,27 @@ class Supervisor:
             self._start(child, now)
 
     def _start(self, child: Child, now: float) -> None:
-        child.running = subprocess.Popen(
-            [sys.executable, "-m", f"daemon.{child.role}", "--config", str(self._config),
-             "--life-fd", str(self._life_read), "--owner", child.owner],
-            pass_fds=[self._life_read],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # a terminal's Ctrl-C reaches us alone; we pass it on in order
-        )  # fmt: skip
+        child.running = FORK.Process(target=self._live, args=(child,), daemon=True)
+        child.running.start()
         child.started_at = now
         self._log.info(Event.PROCESS_STARTED, process=child.owner, pid=child.running.pid)
+
+    def _live(self, child: Child) -> None:
+        """The whole life of a child, in its own process."""
+        os.setsid()  # a terminal's Ctrl-C reaches the supervisor alone, which passes it on in order
+        os.close(self._life_write)
+        with suppress(OSError):  # its name in ps and top
+            Path("/proc/self/comm").write_text(f"hilum-{child.owner}")
+        logs.configure(child.role)
+        stop = process.Stop(self._life_read)
+        serve_role = import_module(f"daemon.{child.role}").serve
+        sys.exit(serve_role(self._settings, stop, child.owner, self._bells))
 
     def _release(self, child: Child) -> None:
         """Give back at once what a dead process had claimed."""
         try:
-            if child.role == "worker":
-                released = self._queue.release(child.owner, time.time())
-            elif child.role == "delivery":
-                released = self._outbox.release(child.owner)
-            else:
-                return
+            with self._claims() as claims:
+                released = claims.release(child.role, child.owner)
         except StorageError as error:
             # The lease will run out, and _check_leases does the same then
             self._log.error(Event.FAULT, **logs.whereabouts(error))
@@ -116,75 +138,62 @@ class Supervisor:
     def _check_leases(self) -> None:
         """Kill a worker that holds a claim past its lease: the decoder or the engine hangs."""
         try:
-            overdue = self._queue.overdue(time.time())
-            for child in self._children:
-                if child.owner in overdue and child.running is not None:
-                    self._log.error(Event.PROCESS_KILLED, process=child.owner)
-                    child.running.kill()
-                    child.running.wait()
-            if overdue:
-                self._queue.release_expired(time.time())
+            with self._claims() as claims:
+                overdue = claims.overdue()
+                for child in self._children:
+                    if child.owner in overdue and child.running is not None:
+                        self._log.error(Event.PROCESS_KILLED, process=child.owner)
+                        child.running.kill()
+                        child.running.join()
+                if overdue:
+                    claims.release_overdue()
         except StorageError as error:
             self._log.error(Event.FAULT, **logs.whereabouts(error))
+
+    @contextmanager
+    def _claims(self) -> Iterator[Claims]:
+        """Open the database for a moment: no connection of ours may be in a fork."""
+        claims = import_module("daemon.recovery").Claims(self._settings)
+        try:
+            yield claims
+        finally:
+            claims.close()
 
     def _end(self) -> None:
         """Tell every child to stop, and kill what does not: nothing that counts is in memory."""
         self._log.info(Event.SERVICE_STOPPING)
         running = [child.running for child in self._children if child.running is not None]
         for one in running:
-            one.send_signal(signal.SIGTERM)
+            one.terminate()
         deadline = time.monotonic() + KILL_AFTER_S
         for one in running:
-            try:
-                one.wait(max(0.05, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            one.join(max(0.05, deadline - time.monotonic()))
+            if one.exitcode is None:
                 self._log.error(Event.PROCESS_KILLED, pid=one.pid)
                 one.kill()
-                one.wait()
+                one.join()
         self._log.info(Event.SERVICE_STOPPED)
 
 
-def serve(settings: Settings, config: Path, stop: process.Stop) -> None:
-    """Run the service until told to stop.
+def serve(settings: Settings, stop: process.Stop) -> None:
+    """Run the service until told to stop. Raises AlreadyServing.
 
-    Raises StorageError where the storage cannot be opened, AlreadyServing among them.
+    The storage is opened by a process that ends with that, while this one imports what the listener
+    needs; where the storage cannot be used it says why, and this one exits with status 1.
     """
-    root = settings.storage.root
-    with lock_root(root):
-        database = open_database(settings.storage.url)
-        try:
-            recover(settings, database)
-            logs.get().info(Event.SERVICE_STARTED, root=str(root), pid=os.getpid())
-            Supervisor(settings, config, database).run(stop)
-        finally:
-            database.close()
+    with lock_root(settings.storage.root):
+        recovery = FORK.Process(target=_recover, args=(settings,))
+        recovery.start()
+        import_module("daemon.listener")
+        recovery.join()
+        if recovery.exitcode != 0:
+            sys.exit(1)
+        logs.get().info(Event.SERVICE_STARTED, root=str(settings.storage.root), pid=os.getpid())
+        Supervisor(settings).run(stop)
 
 
-def recover(settings: Settings, database: Database) -> None:
-    """Bring the storage into order after whatever ended the last run."""
-    log = logs.get()
-    root = settings.storage.root
-    outcome = database.migrate(root / "backups")
-    log.info(Event.DATABASE_OPENED, journal_mode=database.journal_mode)
-    if outcome.changed:
-        log.info(
-            Event.DATABASE_MIGRATED, before=outcome.before, after=outcome.after,
-            backup=str(outcome.backup) if outcome.backup else None,
-        )  # fmt: skip
-    for fault in database.quick_check():
-        raise StorageError(f"the database is damaged: {fault}")
-    objects = ObjectStore(root, settings.storage.reserve_bytes)
-    objects.sweep()
-    # The lock on the root is ours: whoever claimed anything is dead
-    now = time.time()
-    queue, outbox = Queue(database), Outbox(database)
-    released = queue.release_all(now) + outbox.reset_sending()
-    if released:
-        log.warning(Event.CLAIMS_RELEASED, process="all", count=released)
-    for sha256 in [
-        *queue.open_objects(),
-        *Studies(database).open_objects(),
-        *outbox.open_objects(),
-    ]:
-        if not objects.exists(sha256):
-            log.error(Event.OBJECT_LOST, sha256=sha256)
+def _recover(settings: Settings) -> None:
+    try:
+        import_module("daemon.recovery").recover(settings)
+    except StorageError as error:
+        sys.exit(f"hilum: {error}")

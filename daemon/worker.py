@@ -6,42 +6,64 @@ committed never was.
 
 from __future__ import annotations
 
+import os
 import re
-import sys
 import time
 from collections.abc import Callable
-from io import BytesIO
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import structlog
 from pydicom.dataset import Dataset
 
 from classifier.bundle import load_bundle
-from classifier.classify import Classifier
+from classifier.classify import Classifier, PreparedImage
 from classifier.decode import read_object
 from classifier.errors import ClassifierError, NotEligible, Undecodable
 from daemon import logs, process
-from daemon.errors import NoStudy
+from daemon.errors import EndedProcess, NoStudy
 from daemon.events import Event
-from daemon.report import Device, HeaderUnreadable, build_report, encode, read_header
+from daemon.report import Device
+from daemon.report.attention import pack
+from daemon.report.study import build_study
 from daemon.settings import Settings
 from daemon.uids import is_own
 from storage.database import Database, open_database
-from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError
-from storage.objects import ObjectStore
+from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError, SyncFailed
+from storage.objects import ObjectStore, RecentObjects
 from storage.queue import Queue
-from storage.records import Job, NewReport, Result, ResultStatus, Sha256, StudyJob
+from storage.records import Job, Result, ResultStatus, StudyJob
 from storage.studies import Studies
 
 LEASE_S = 30.0  # a claim older than this is taken for hung, and its process killed
 ATTEMPTS = 3
-POLL_S = 0.05
+POLL_S = 0.5  # between looks for work that no ring announced
 RETRY_S = 2.0
+KEPT_BYTES = 48 << 20  # of the images just classified, for the report that may follow at once
+OPEN_AGAIN_S = 60.0  # between attempts to open a classifier that cannot be opened
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
+@dataclass(slots=True)
+class Opened:
+    """A claimed image and what reading it came to: an image to classify, or an error."""
+
+    job: Job
+    started: float
+    study_uid: str | None = None
+    own: bool = False
+    image: PreparedImage | None = None
+    error: Exception | None = None
+
+
 class Worker:
-    """Moves images from the queue to results, and studies from results to reports."""
+    """Moves images from the queue to results, and studies from results to reports.
+
+    While the engine runs on one image, a thread claims and decodes the next. Only an image never
+    claimed before is decoded in such company: should the process end, neither of the two tells
+    which was to blame, so each is tried again alone, and what is given up ended it alone.
+    """
 
     def __init__(
         self,
@@ -50,77 +72,119 @@ class Worker:
         database: Database,
         classifier: Classifier,
         owner: str,
+        bells: process.Bells | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._objects = objects
+        self._recent = RecentObjects(objects, KEPT_BYTES)
+        self._database = database
         self._queue = Queue(database)
         self._studies = Studies(database)
         self._classifier = classifier
         self._device = Device.of(settings.dicom.ae_title)
         self._owner = owner
+        self._bells = bells or process.Bells()
         self._clock = clock
         self._log = logs.get()
+        self._beside = ThreadPoolExecutor(1, "decoder")
+        self._ahead: Future[Opened | None] | None = None
+        self._due: StudyJob | None = None
 
-    def step(self) -> bool:
-        """Do one piece of work; return whether there was any."""
-        study = self._studies.claim_due(self._owner, LEASE_S, self._clock())
+    @property
+    def holds(self) -> bool:
+        """Whether something is claimed that no step has answered yet."""
+        return self._ahead is not None or self._due is not None
+
+    def step(self, *, ahead: bool = True) -> bool:
+        """Do one piece of work; return whether there was any. `ahead`: begin the one after it."""
+        study, self._due = self._due or self._claim_study(), None
         if study is not None:
             self._answer_study(study)
             return True
-        job = self._queue.claim(self._owner, LEASE_S, self._clock())
-        if job is not None:
-            self._answer_instance(job)
-            return True
-        return False
+        begun, self._ahead = self._ahead, None
+        opened = (begun.result() if begun is not None else None) or self._open_next()
+        if opened is None:
+            return False
+        if ahead and opened.job.attempts == 1:
+            self._ahead = self._beside.submit(self._open_next, fresh=True)
+        self._answer_instance(opened)
+        return True
+
+    def _claim_study(self) -> StudyJob | None:
+        return self._studies.claim_due(self._owner, LEASE_S, self._clock())
 
     # -- one image ---------------------------------------------------------------------------
 
-    def _answer_instance(self, job: Job) -> None:
-        arrival = job.instance.arrival
+    def _open_next(self, *, fresh: bool = False) -> Opened | None:
+        """Claim the next image and decode it; an error in it waits for its turn."""
+        job = self._queue.claim(self._owner, LEASE_S, self._clock(), fresh=fresh)
+        if job is None:
+            return None
+        opened = Opened(job, time.monotonic())
+        try:
+            self._open(opened)
+        except Exception as error:  # noqa: BLE001 - raised again where this image is answered
+            opened.error = error
+        return opened
+
+    def _open(self, opened: Opened) -> None:
+        attempts = opened.job.attempts
+        if attempts > ATTEMPTS + 1:
+            raise EndedProcess("reading it ended the process")
+        dataset = read_object(self._recent.read(opened.job.instance.arrival.sha256))
+        opened.study_uid = _study_of(dataset)
+        if attempts > ATTEMPTS:
+            # The attempts before ended with the process, or were killed for their lease
+            raise EndedProcess("decoding ended the process")
+        opened.own = is_own(dataset)
+        if not opened.own:
+            opened.image = self._classifier.prepare(dataset)
+
+    def _answer_instance(self, opened: Opened) -> None:
+        job, study_uid = opened.job, opened.study_uid
         log = self._log.bind(
-            job=job.id, sop_instance=arrival.sop_instance_uid, attempts=job.attempts,
+            job=job.id, sop_instance=job.instance.arrival.sop_instance_uid, attempts=job.attempts,
             model=self._classifier.version,
         )  # fmt: skip
-        started = time.monotonic()
-        study_uid: str | None = None
         try:
-            if job.attempts > ATTEMPTS + 1:  # even to read its header ends the process
-                self._quarantine(log, job, "crashed", "reading it ended the process", None)
-                return
-            dataset = read_object(self._objects.read(arrival.sha256))
-            study_uid = _study_of(dataset)
-            if job.attempts > ATTEMPTS:
-                # The attempts before ended with the process, or were killed for their lease
-                self._quarantine(log, job, "crashed", "decoding ended the process", study_uid)
-                return
-            if is_own(dataset):
+            if opened.own:
                 self._queue.ignore(job, "own_object", "made by Hilum itself", self._clock())
                 log.info(Event.INSTANCE_IGNORED, reason="own_object")
                 return
-            result = self._classify(dataset)
-            self._queue.finish(
-                job, result, study_uid, self._settings.report.study_quiet_s, self._clock()
-            )
-            self._log_result(log, result, started)
+            result = self._result(opened)
+            quiet_s = self._settings.report.study_quiet_s
+            with self._database.write():  # one commit for both
+                self._queue.finish(job, result, str(study_uid), quiet_s, self._clock())
+                self._due = self._claim_study()
+            self._log_result(log, result, opened.started)
         except LostClaim:
             log.warning(Event.CLAIM_LOST)
-        except (Undecodable, NoStudy, ObjectMissing, ObjectDamaged) as error:
+        except (Undecodable, NoStudy, EndedProcess, ObjectMissing, ObjectDamaged) as error:
             code = _QUARANTINE_CODES[type(error)]
             self._quarantine(log, job, code, str(error), study_uid)
+        except SyncFailed:
+            raise
         except Exception as error:  # noqa: BLE001 - the next image must not suffer from this one
             self._put_back(log, job, error, study_uid)
 
-    def _classify(self, dataset: Dataset) -> Result:
+    def _result(self, opened: Opened) -> Result:
+        """Classify. Raises what opening raised, unless it is an answer to a known study."""
         try:
-            prepared = self._classifier.prepare(dataset)
+            if opened.image is None:
+                raise opened.error or Undecodable
+            found = self._classifier.infer(opened.image)
         except NotEligible as error:
             return Result(ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text)
         except Undecodable as error:
+            if opened.study_uid is None:
+                raise
             return Result(ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error))
-        found = self._classifier.infer(prepared)
         return Result(
-            ResultStatus.ANALYSED, bundle=self._classifier.version, findings=found.findings
+            ResultStatus.ANALYSED,
+            bundle=self._classifier.version,
+            findings=found.findings,
+            attention=pack(found.maps, found.placement),
         )
 
     def _put_back(
@@ -176,43 +240,31 @@ class Worker:
 
     def _answer_study(self, study: StudyJob) -> None:
         log = self._log.bind(study=study.study_instance_uid, version=study.version)
-        now = self._clock()
+        now, chosen = self._clock(), self._settings.report
         try:
-            headers = {answered.instance.id: self._header(answered.instance.arrival.sha256)
-                       for answered in study.instances}  # fmt: skip
-            dataset = build_report(study, headers, self._device, now)
-            content = encode(dataset)
-            stored = self._objects.put(content)
+            made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
             flagged = any(f.present for a in study.instances for f in a.result.findings)
-            send = flagged or self._settings.report.send_negative
-            self._studies.reported(
-                study,
-                NewReport(
-                    sop_instance_uid=str(dataset.SOPInstanceUID),
-                    sop_class_uid=str(dataset.SOPClassUID),
-                    sha256=stored.sha256,
-                    size_bytes=stored.size_bytes,
-                    created_at=now,
-                ),
-                [pacs.name for pacs in self._settings.pacs] if send else [],
-                now,
-            )
-            log.info(Event.REPORT_BUILT, report=str(dataset.SOPInstanceUID), flagged=flagged)
+            pacs = [one.name for one in self._settings.pacs if flagged or chosen.send_negative]
+            self._studies.reported(study, made.stored(self._objects, now), pacs, now)
+            self._bells.ring("delivery")
+            log.info(
+                Event.REPORT_BUILT,
+                report=made.report.sop_instance_uid, flagged=flagged, beside=len(made.companions),
+            )  # fmt: skip
+            for fault in made.faults:
+                log.warning(Event.HEAT_MAP_MISSING, reason=fault)
         except LostClaim:
             log.warning(Event.CLAIM_LOST)
+        except SyncFailed:
+            raise
         except Exception as error:  # noqa: BLE001 - the next study must not suffer from this one
             where = logs.whereabouts(error)
             log.error(Event.REPORT_FAILED, **where)
             self._studies.failed(study, "failed", where["error"], now + RETRY_S, now)
 
-    def _header(self, sha256: Sha256) -> Dataset | None:
-        try:
-            return read_header(BytesIO(self._objects.read(sha256)))
-        except (HeaderUnreadable, ObjectMissing, ObjectDamaged):
-            return None
-
 
 _QUARANTINE_CODES: dict[type[Exception], str] = {
+    EndedProcess: "crashed",
     Undecodable: "unreadable",
     NoStudy: "no_study",
     ObjectMissing: "object_missing",
@@ -228,31 +280,42 @@ def _study_of(dataset: Dataset) -> str:
     return uid
 
 
-def serve(settings: Settings, stop: process.Stop, owner: str) -> int:
+def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:
     """Work until told to stop; return the exit status."""
-    log = logs.get()
-    try:
-        chosen = settings.classifier
-        classifier = Classifier(load_bundle(chosen.bundle), chosen.engine, chosen.also_classify)
-    except ClassifierError as error:
-        log.critical(Event.WORKER_CANNOT_CLASSIFY, reason=str(error))
-        return process.EXIT_FAULT
+    log, bell = logs.get(), bells.of(owner)
+    classifier = _open_classifier(settings, stop)
+    if classifier is None:
+        return 0
     database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root)
-    worker = Worker(settings, objects, database, classifier, owner)
+    worker = Worker(settings, objects, database, classifier, owner, bells)
     log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine.name)
-    while not stop:
+    while not stop or worker.holds:
         try:
-            busy = worker.step()
+            busy = worker.step(ahead=not stop)
+        except SyncFailed:
+            # What the disk holds now is unknown: no further write, a new process
+            log.critical(Event.FAULT, reason="fsync failed")
+            os._exit(process.EXIT_FAULT)
         except StorageError as error:
             log.error(Event.FAULT, **logs.whereabouts(error))
             busy = False
             stop.wait(1.0)
         if not busy:
-            stop.wait(POLL_S)
+            bell.wait(stop, POLL_S)
     database.close()
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(process.run("worker", serve))
+def _open_classifier(settings: Settings, stop: process.Stop) -> Classifier | None:
+    """Return None only when told to stop: until there is a classifier, the images wait."""
+    chosen = settings.classifier
+    while not stop:
+        try:
+            return Classifier(load_bundle(chosen.bundle), chosen.engine, chosen.also_classify)
+        except ClassifierError as error:
+            logs.get().critical(
+                Event.WORKER_CANNOT_CLASSIFY, reason=str(error), again_in_s=OPEN_AGAIN_S
+            )
+            stop.wait(OPEN_AGAIN_S)
+    return None

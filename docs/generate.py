@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from classifier.bundle import Interval, load_bundle
-from daemon import admission, contexts, delivery, listener
-from daemon.settings import DicomSettings, Settings
-from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from daemon.settings import Settings
+from docs.conformance import PARTS
+from docs.tables import table
 
 ROOT = Path(__file__).parents[1]
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a markdown table."""
-    head = list(head)
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def render(text: str, parts: dict[str, Callable[[], str]]) -> str:
@@ -90,84 +82,12 @@ def _interval(interval: Interval | None) -> str:
     return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
 
 
-def _sop_classes() -> str:
-    rows = [
-        ("Verification", contexts.VERIFICATION, "answered"),
-        *((name, uid, "classified") for uid, name in contexts.IMAGES.items()),
-        *((name, uid, "acknowledged and ignored") for uid, name in contexts.IGNORED.items()),
-    ]
-    return table(("SOP class", "UID", "what is done with it"), rows)
-
-
-def _transfer_syntaxes() -> str:
-    rows = (
-        (name, uid, "all" if uid in contexts.UNCOMPRESSED else "images alone")
-        for uid, name in contexts.TRANSFER_SYNTAXES.items()
-    )
-    return table(("transfer syntax", "UID", "SOP classes"), rows)
-
-
-def _store_statuses() -> str:
-    rows = ((f"{code:04X}H", text) for code, text in listener.STATUS_CODES.items())
-    return table(("status", "meaning"), rows)
-
-
-def _sent_statuses() -> str:
-    said = {
-        delivery.Answer.STORED: "stored: done",
-        delivery.Answer.LATER: "tried again, for ever",
-        delivery.Answer.DEAD: "dead letter: an administrator decides",
-    }
-    shown = {
-        "0000H": 0x0000, "Bxxx": 0xB000, "A7xx": 0xA700, "A9xx": 0xA900, "Cxxx": 0xC000,
-        "0122H": 0x0122, "any other": 0x0110, "no answer": None,
-    }  # fmt: skip
-    return table(
-        ("answer of the PACS", "what is done"),
-        ((name, said[delivery.meaning(code)]) for name, code in shown.items()),
-    )
-
-
-def _rejections() -> str:
-    rejections = (
-        admission.LIMIT_EXCEEDED,
-        admission.CALLED_AE_UNKNOWN,
-        admission.CALLING_AE_UNKNOWN,
-    )
-    rows = ((r.result, r.source, r.diagnostic, r.reason) for r in rejections)
-    return table(("result", "source", "diagnostic", "reason"), rows)
-
-
-def _limits() -> str:
-    defaults = DicomSettings()
-    rows = [
-        ("implementation class UID", IMPLEMENTATION_CLASS_UID),
-        ("implementation version name", IMPLEMENTATION_VERSION_NAME),
-        ("largest PDU received (default)", f"{defaults.max_pdu_bytes} bytes"),
-        ("associations at a time (default)", defaults.max_associations),
-        ("idle time-out of an association (default)", f"{defaults.idle_timeout_s:.0f} s"),
-        ("asynchronous operations", "not supported"),
-        ("reports on one association, as SCU", delivery.BATCH),
-    ]
-    return table(("what", "value"), rows)
-
-
-CONFORMANCE: dict[str, Callable[[], str]] = {
-    "sop-classes": _sop_classes,
-    "transfer-syntaxes": _transfer_syntaxes,
-    "store-statuses": _store_statuses,
-    "sent-statuses": _sent_statuses,
-    "rejections": _rejections,
-    "limits": _limits,
-}
-
-
 def documents() -> dict[Path, dict[str, Callable[[], str]]]:
     """Return each document with its parts."""
     return {
         ROOT / "README.md": {"metrics": metrics},
         ROOT / "docs" / "operating-guide.md": {"settings": settings},
-        ROOT / "docs" / "conformance-statement.md": CONFORMANCE,
+        ROOT / "docs" / "conformance-statement.md": PARTS,
     }
 
 

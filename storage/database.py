@@ -1,4 +1,4 @@
-"""The database: how it is opened, locked, migrated and checked.
+"""The database: how it is opened, migrated and checked.
 
 What SQLite and PostgreSQL do differently stands here and nowhere else; `FOR UPDATE SKIP
 LOCKED`, which SQLAlchemy leaves out for SQLite, is the one exception.
@@ -6,36 +6,35 @@ LOCKED`, which SQLAlchemy leaves out for SQLite, is the one exception.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from types import TracebackType
+from threading import Lock, local
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite import Insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from storage.errors import (
-    AlreadyServing,
     DatabaseBusy,
     DatabaseDamaged,
     OutOfSpace,
     StorageError,
     SyncFailed,
 )
-from storage.migrations import MIGRATIONS, MigrationOutcome, migrate
-from storage.objects import make_folder
+from storage.migrations import MIGRATIONS, MigrationOutcome, migrate, revisions
+from storage.sqlite import sqlite
 
-__all__ = ["Database", "MigrationOutcome", "RootLock", "lock_root", "open_database"]
+__all__ = ["Database", "MigrationOutcome", "open_database"]
 
 BUSY_TIMEOUT_S = 10.0
 
 _WAL_SAFE = (3, 51, 3)
+# The first where the library does not say which operation failed: it may have been a sync.
+_SYNC_FAILED = {"SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
 _WAL_SAFE_BRANCHES = {(3, 50): 7, (3, 44): 6}  # releases that have the fix carried back
 
 
@@ -67,16 +66,24 @@ class Database:
         self._busy_timeout_s = busy_timeout_s
         self.journal_mode: str | None = None
         if self.url.get_backend_name() == "sqlite":
-            self.journal_mode = journal_mode(sqlite3.sqlite_version_info)
+            self.journal_mode = journal_mode(sqlite.sqlite_version_info)
         self._engine = self._open_engine()
         self._writing = self._engine.execution_options(hilum_write=True)
         # SQLite has one writer at a time, and its busy handler polls: of ten threads that write
         # at once the last waited three times as long without this lock.
         self._writer = Lock()
+        self._thread = local()  # .connection of the write transaction that the thread is in
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a transaction that sees one state of the database. Raises DatabaseBusy."""
+        """Give a transaction that sees one state of the database. Raises DatabaseBusy.
+
+        Within a write transaction of the same thread, that one.
+        """
+        outer = self._outer()
+        if outer is not None:
+            yield outer
+            return
         with _storage_errors(), self._engine.begin() as connection:
             yield connection
 
@@ -84,20 +91,31 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Give a transaction that is durable once the block has ended without an exception.
 
+        One within another of the same thread is a part of it, so that several steps cost one
+        commit; an exception from it must then leave the outer block as well.
+
         Raises DatabaseBusy, OutOfSpace, DatabaseDamaged, and SyncFailed, after which the
         process must end.
         """
-        if self.journal_mode is None:
-            with _storage_errors(), self._engine.begin() as connection:
-                yield connection
+        outer = self._outer()
+        if outer is not None:
+            yield outer
             return
-        if not self._writer.acquire(timeout=self._busy_timeout_s):
+        wait_s = self._busy_timeout_s
+        if self.journal_mode is not None and not self._writer.acquire(timeout=wait_s):
             raise DatabaseBusy
         try:
             with _storage_errors(), self._writing.begin() as connection:
+                self._thread.connection = connection
                 yield connection
         finally:
-            self._writer.release()
+            self._thread.connection = None
+            if self.journal_mode is not None:
+                self._writer.release()
+
+    def _outer(self) -> Connection | None:
+        connection: Connection | None = getattr(self._thread, "connection", None)
+        return connection
 
     def migrate(self, backup_folder: Path, *, scripts: Path = MIGRATIONS) -> MigrationOutcome:
         """Bring the schema to this release's, all or nothing, and say what was done.
@@ -113,6 +131,11 @@ class Database:
                 return migrate(connection, scripts, backup_folder)
         finally:
             engine.dispose()
+
+    def revisions(self) -> tuple[str | None, str]:
+        """Return the schema's revision, None of a database without tables, and this release's."""
+        with self.read() as connection:
+            return revisions(connection)
 
     def quick_check(self) -> list[str]:
         """Return what SQLite finds wrong with its file; empty when it is sound."""
@@ -131,59 +154,26 @@ class Database:
 
     def _open_engine(self, *, foreign_keys: bool = True) -> Engine:
         # Statements carry UIDs, which an exception must not show.
-        engine = create_engine(self.url, hide_parameters=True)
-        if self.journal_mode is not None:
-            prepare = _prepare(self.journal_mode, self._busy_timeout_s, foreign_keys)
-            event.listen(engine, "connect", prepare)
-            event.listen(engine, "begin", _begin)
+        if self.journal_mode is None:
+            return create_engine(self.url, hide_parameters=True)
+        engine = create_engine(self.url, hide_parameters=True, module=sqlite)
+        prepare = _prepare(self.journal_mode, self._busy_timeout_s, foreign_keys)
+        event.listen(engine, "connect", prepare)
+        event.listen(engine, "begin", _begin)
         return engine
 
 
-def insert_or(connection: Connection, table: Table) -> sqlite.Insert:
+def insert_or(connection: Connection, table: Table) -> Insert:
     """Return an INSERT that takes ON CONFLICT, which both dialects spell alike."""
     if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
+        return sqlite_insert(table)
+    from sqlalchemy.dialects import postgresql  # slow to import
+
     return postgresql.insert(table)  # type: ignore[return-value]
 
 
-class RootLock:
-    """The exclusive hold on a storage root, given up at the end of the block or process."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __enter__(self) -> RootLock:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Give the root up."""
-        os.close(self._descriptor)
-
-
-def lock_root(root: Path) -> RootLock:
-    """Take the storage root for this process and those it forks. Raises AlreadyServing."""
-    make_folder(root)
-    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise AlreadyServing(f"Another Hilum service holds the storage root {root}.") from error
-    return RootLock(descriptor)
-
-
-def _prepare(
-    mode: str, busy_timeout_s: float, foreign_keys: bool
-) -> Callable[[sqlite3.Connection, object], None]:
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare(mode: str, busy_timeout_s: float, foreign_keys: bool) -> Callable[[Any, object], None]:
+    def prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we begin and commit, not the driver
         connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
         (got,) = connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
@@ -210,7 +200,7 @@ def _storage_errors() -> Iterator[None]:
         raise DatabaseBusy from error
     except DBAPIError as error:
         raise _meaning(error.orig) from error
-    except sqlite3.Error as error:  # from the pragmas of a new connection
+    except sqlite.Error as error:  # from the pragmas of a new connection
         raise _meaning(error) from error
 
 
@@ -220,7 +210,7 @@ def _meaning(error: BaseException | None) -> StorageError:
         return DatabaseBusy()
     if name == "SQLITE_FULL" or _sqlstate(error) == "53100":
         return OutOfSpace()
-    if name in {"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}:
+    if name in _SYNC_FAILED:
         return SyncFailed()
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return DatabaseDamaged(f"The database file is damaged: {error}.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, insert, select, update
 
 from storage.database import insert_or
 from storage.errors import LostClaim, NotFound, StorageError
@@ -19,7 +19,7 @@ from storage.records import (
     JobState,
     StudyState,
 )
-from storage.results import INSTANCE_COLUMNS, AnyRow, cut
+from storage.results import INSTANCE_COLUMNS, AnyRow, cut, to_instance
 from storage.schema import instance, job, study
 
 WORKER_DIED = "worker_died"
@@ -71,13 +71,17 @@ def insert_job(
     )
 
 
-def claimable(now: float) -> Select[Any]:
+def claimable(now: float, *, fresh: bool = False) -> Select[Any]:
     """Select the job to claim, with its instance, locked where rows can be locked."""
-    return (
+    query = (
         select(job.c.id, job.c.attempts, job.c.token, *INSTANCE_COLUMNS)
         .join(instance, job.c.instance_id == instance.c.id)
         .where(job.c.state == JobState.PENDING, job.c.not_before <= now)
-        .order_by(job.c.received_at, job.c.id)
+    )
+    if fresh:
+        query = query.where(job.c.attempts == 0)
+    return (
+        query.order_by(job.c.received_at, job.c.id)
         .limit(1)
         .with_for_update(of=job, skip_locked=True)
     )
@@ -150,23 +154,28 @@ def study_uid(connection: Connection, held: Instance) -> str | None:
 
 
 def hold_by_hand(
-    connection: Connection, job_id: JobId, deed: str, allowed: Collection[JobState]
-) -> AnyRow:
-    """Lock a job for an administrator. Raises NotFound, and StorageError in a wrong state."""
-    row = connection.execute(
-        select(job.c.state, *INSTANCE_COLUMNS)
-        .join(instance, job.c.instance_id == instance.c.id)
-        .where(job.c.id == job_id)
-        .with_for_update(of=job)
-    ).first()
-    if row is None:
-        raise NotFound(f"There is no job {job_id}.")
-    if row.state not in allowed:
-        names = " or ".join(sorted(allowed))
+    connection: Connection, table: Table, row_id: int, deed: str, allowed: Sequence[str]
+) -> None:
+    """Lock a job, study or delivery for an administrator, to be retried or quarantined.
+
+    Raises NotFound, and StorageError where it is in none of the allowed states.
+    """
+    query = select(table.c.state).where(table.c.id == row_id).with_for_update()
+    state = connection.execute(query).scalar_one_or_none()
+    if state is None:
+        raise NotFound(f"There is no {table.name} {row_id}.")
+    if state not in allowed:
+        names = " or ".join(allowed)
         raise StorageError(
-            f"Job {job_id} is {row.state} and cannot be {deed} by hand; only a {names} job can."
+            f"{table.name.capitalize()} {row_id} is {state} and cannot be {deed} by hand; "
+            f"only a {names} {table.name} can."
         )
-    return row
+
+
+def held_instance(connection: Connection, job_id: JobId) -> Instance:
+    """Return the instance of a job."""
+    query = select(*INSTANCE_COLUMNS).join(job, job.c.instance_id == instance.c.id)
+    return to_instance(connection.execute(query.where(job.c.id == job_id)).one())
 
 
 def job_rows() -> Select[Any]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from uuid import uuid4
 
 from storage.errors import ObjectDamaged, ObjectMissing, OutOfSpace, SyncFailed
@@ -81,10 +83,6 @@ class ObjectStore:
             incoming.unlink(missing_ok=True)
         return Stored(sha256, size)
 
-    def has_space(self) -> bool:
-        """Whether the reserve is still whole."""
-        return self._free_bytes() >= self._reserve_bytes
-
     def path(self, sha256: Sha256) -> Path:
         """Where the object is, or would be."""
         return self._objects / sha256[:2] / sha256
@@ -103,6 +101,16 @@ class ObjectStore:
             raise ObjectDamaged(f"Object {sha256} no longer has the hash of its name.")
         return content
 
+    def remove(self, objects: Iterable[Sha256]) -> None:
+        """Delete objects for good; one that is gone already is no fault."""
+        folders = set()
+        for sha256 in objects:
+            path = self.path(sha256)
+            path.unlink(missing_ok=True)
+            folders.add(path.parent)
+        for folder in folders:
+            sync_folder(folder)
+
     def sweep(self) -> int:
         """Remove what a killed process left in incoming/; return how many files.
 
@@ -116,6 +124,32 @@ class ObjectStore:
     def _free_bytes(self) -> int:
         figures = os.statvfs(self._objects)
         return figures.f_bavail * figures.f_frsize
+
+
+class RecentObjects:
+    """Reads objects, and keeps the bytes of the last ones, verified, for who needs them again.
+
+    Safe from several threads.
+    """
+
+    def __init__(self, objects: ObjectStore, limit_bytes: int) -> None:
+        """Keep no more than so many bytes."""
+        self._objects = objects
+        self._limit_bytes = limit_bytes
+        self._kept: dict[Sha256, bytes] = {}
+        self._lock = Lock()
+
+    def read(self, sha256: Sha256) -> bytes:
+        """Return the object's bytes. Raises ObjectMissing and ObjectDamaged."""
+        with self._lock:
+            content = self._kept.pop(sha256, None)
+        if content is None:
+            content = self._objects.read(sha256)
+        with self._lock:
+            self._kept[sha256] = content
+            while sum(map(len, self._kept.values())) > self._limit_bytes:
+                del self._kept[next(iter(self._kept))]
+        return content
 
 
 def make_folder(folder: Path) -> None:

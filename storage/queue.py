@@ -16,6 +16,7 @@ from storage.jobs import (
     NO_CLAIM,
     claimable,
     give_up,
+    held_instance,
     hold_by_hand,
     insert_instance,
     insert_job,
@@ -54,12 +55,11 @@ class Queue:
         """Work on a migrated database."""
         self._database = database
 
-    def accept(self, arrival: Arrival, *, ignored: bool = False) -> Acceptance:
+    def accept(self, arrival: Arrival) -> Acceptance:
         """Make the arrival durable: once this returns, it may be acknowledged.
 
         The first bytes under a SOP Instance UID get a job. The same bytes again change nothing;
-        other bytes are kept and their job is quarantined. `ignored` keeps an object that is
-        never to be classified.
+        other bytes are kept and their job is quarantined.
         """
         with self._database.write() as connection:
             first = insert_instance(connection, arrival, contested=False)
@@ -69,28 +69,27 @@ class Queue:
                     update(instance)
                     .where(instance.c.sop_instance_uid == arrival.sop_instance_uid)
                     .where(instance.c.sha256 == arrival.sha256)
-                    .values(repeats=instance.c.repeats + 1)
+                    .values(repeats=instance.c.repeats + 1, removal=None)  # the file is back
                 )
                 return Acceptance.REPEATED
-            if ignored:
-                insert_job(connection, added, arrival, JobState.DONE)
-                return Acceptance.IGNORED
             if first is None:
                 insert_job(connection, added, arrival, JobState.QUARANTINED, UID_CONFLICT)
                 return Acceptance.CONFLICT
             insert_job(connection, added, arrival, JobState.PENDING)
             return Acceptance.NEW
 
-    def claim(self, owner: str, lease_s: float, now: float) -> Job | None:
+    def claim(self, owner: str, lease_s: float, now: float, *, fresh: bool = False) -> Job | None:
         """Take the job received first among those whose time has come.
 
         The claim is durable when this returns: an instance that kills its worker is counted.
+        `fresh` passes over the jobs that were ever claimed before.
         """
+        query = claimable(now, fresh=fresh)
         with self._database.read() as connection:  # an idle worker takes no write lock
-            if connection.execute(claimable(now)).first() is None:
+            if connection.execute(query).first() is None:
                 return None
         with self._database.write() as connection:
-            row = connection.execute(claimable(now)).first()
+            row = connection.execute(query).first()
             if row is None:
                 return None
             attempts, token, lease_until = row.attempts + 1, row.token + 1, now + lease_s
@@ -237,8 +236,9 @@ class Queue:
         there. Raises NotFound, and StorageError in any other state.
         """
         with self._database.write() as connection:
-            row = hold_by_hand(connection, job_id, "retried", {JobState.QUARANTINED})
-            connection.execute(delete(result).where(result.c.instance_id == row.instance_id))
+            hold_by_hand(connection, job, job_id, "retried", [JobState.QUARANTINED])
+            held = held_instance(connection, job_id)
+            connection.execute(delete(result).where(result.c.instance_id == held.id))
             connection.execute(
                 update(job)
                 .where(job.c.id == job_id)
@@ -258,8 +258,8 @@ class Queue:
         Raises NotFound, and StorageError in any other state.
         """
         with self._database.write() as connection:
-            allowed = {JobState.PENDING, JobState.RUNNING}
-            row = hold_by_hand(connection, job_id, "quarantined", allowed)
+            allowed = [JobState.PENDING, JobState.RUNNING]
+            hold_by_hand(connection, job, job_id, "quarantined", allowed)
             connection.execute(
                 update(job)
                 .where(job.c.id == job_id)
@@ -271,7 +271,7 @@ class Queue:
                     **NO_CLAIM,
                 )
             )
-            held = to_instance(row)
+            held = held_instance(connection, job_id)
             uid = study_uid(connection, held)
             if uid is not None:
                 answer = Result(
@@ -300,13 +300,6 @@ class Queue:
         )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
-
-    def depth(self) -> int:
-        """Return how many jobs wait or run."""
-        open_states = [JobState.PENDING, JobState.RUNNING]
-        query = select(func.count()).select_from(job).where(job.c.state.in_(open_states))
-        with self._database.read() as connection:
-            return connection.execute(query).scalar_one()
 
 
 def _by_state(state: Column[Any]) -> Select[Any, int]:

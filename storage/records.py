@@ -14,6 +14,7 @@ JobId = NewType("JobId", int)
 StudyId = NewType("StudyId", int)
 ReportId = NewType("ReportId", int)
 DeliveryId = NewType("DeliveryId", int)
+CompanionId = NewType("CompanionId", int)
 Sha256 = NewType("Sha256", str)
 Token = NewType("Token", int)
 
@@ -24,7 +25,6 @@ class Acceptance(StrEnum):
     NEW = "new"  # a row and a job were made
     REPEATED = "repeated"  # the same bytes were here already; nothing was done
     CONFLICT = "conflict"  # other bytes under a known SOP Instance UID: kept, quarantined
-    IGNORED = "ignored"  # a kind of object that is taken and never classified
 
 
 class JobState(StrEnum):
@@ -45,20 +45,38 @@ class JobState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """One report's way to one PACS.
+    """One object's way to one PACS.
 
     ::
 
-        pending --claim--> sending --0000H, Bxxx--> stored
-           ^                  |---A7xx, no answer--> pending (later)
+        pending --claim--> sending --0000H, Bxxx--> stored, or where it is to be committed
+           ^                  |                     committing --reported--> committed
+           |                  |                         '--failed--> pending; too often: dead
+           |                  |---A7xx, no answer--> pending (later)
+           |                  |---a heat map's context refused--> not_taken
            |                  '---A9xx, Cxxx, 0122--> dead
-           '------------retry by hand---------------'
+           '------retry by hand: dead, not_taken-----'
     """
 
     PENDING = "pending"  # waits for its time
     SENDING = "sending"  # an association is open for it
     STORED = "stored"  # the PACS has answered that it holds the object
+    COMMITTING = "committing"  # stored; asked to commit to it, or about to be
+    COMMITTED = "committed"  # the PACS has taken the responsibility for it
+    NOT_TAKEN = "not_taken"  # an object beside a report, of a class that the PACS does not take
     DEAD = "dead"  # refused for good; an administrator decides
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more is to happen: the object's bytes are no longer needed for it."""
+        return self in (DeliveryState.STORED, DeliveryState.COMMITTED, DeliveryState.NOT_TAKEN)
+
+
+class Removal(StrEnum):
+    """What retention has done to an object; none while its file is kept."""
+
+    DELETING = "deleting"  # the file is about to go, or is gone: never read from here on
+    DELETED = "deleted"  # the file is gone for good
 
 
 class StudyState(StrEnum):
@@ -155,6 +173,25 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Attention:
+    """What the network looked at, per finding, and where its input lies on the image.
+
+    `maps` is float16, little endian, (findings, grid, grid) in the order of the findings: Grad-CAM,
+    at least 0. The rest is `classifier.preprocessing.Placement`: x = left + scale * column of the
+    input, y = top + scale * row, in pixels of the image of `rows` x `columns`.
+    """
+
+    maps: bytes = field(repr=False)
+    grid: int
+    rows: int
+    columns: int
+    top: float
+    left: float
+    scale: float
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What was found in one instance, or why it was not analysed."""
 
@@ -163,6 +200,7 @@ class Result:
     findings: tuple[Finding, ...] = ()
     reason_code: str | None = None
     reason: str | None = None
+    attention: Attention | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +230,7 @@ class AnsweredInstance:
 
     instance: Instance
     result: Result
+    answered_at: float = 0.0  # when the result was committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +246,16 @@ class StudyJob:
 
 
 @dataclass(frozen=True, slots=True)
+class NewObject:
+    """An object beside a report (a heat map): its bytes are in the object store."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    sha256: Sha256
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewReport:
     """A report as built: its bytes are in the object store under `sha256`."""
 
@@ -215,11 +264,20 @@ class NewReport:
     sha256: Sha256
     size_bytes: int
     created_at: float
+    companions: tuple[NewObject, ...] = ()  # sent after the report, in this order
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an object was sent as: a report may step down to what the PACS takes."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A claim on one report's way to one PACS."""
+    """A claim on one object's way to one PACS."""
 
     id: DeliveryId
     report_id: ReportId
@@ -229,6 +287,35 @@ class Delivery:
     sha256: Sha256
     attempts: int  # this one included
     token: Token
+    companion_id: CompanionId | None = None  # None: the report itself
+    tried: Form | None = None  # what it was last sent as
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What a PACS accepted when it was last asked for everything."""
+
+    pacs: str
+    fingerprint: str  # of the settings and the proposal that it answered
+    accepted: dict[str, str]  # SOP class UID to transfer syntax UID
+    learnt_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRequest:
+    """What a PACS is asked to commit to in one transaction."""
+
+    forms: tuple[Form, ...] = ()
+    unanswered: int = 0  # of them, asked for before and not reported on in time
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a storage commitment report changed: how many deliveries went where."""
+
+    committed: int = 0
+    resent: int = 0
+    dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +328,10 @@ class DeliveryRow:
     attempts: int
     study_instance_uid: str
     sop_instance_uid: str
+    sop_class_uid: str
     version: int
+    companion: bool  # an object beside the report, and not the report
+    sent: Form | None  # what the PACS holds, or was last sent
     next_attempt_at: float
     stored_at: float | None
     last_status: str | None

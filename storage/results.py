@@ -11,6 +11,7 @@ from storage.database import insert_or
 from storage.records import (
     AnsweredInstance,
     Arrival,
+    Attention,
     Finding,
     Instance,
     InstanceId,
@@ -18,7 +19,7 @@ from storage.records import (
     StudyId,
     StudyState,
 )
-from storage.schema import FREE_TEXT, finding, instance, result, study
+from storage.schema import FREE_TEXT, attention, finding, instance, result, study
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -34,6 +35,7 @@ _ARRIVAL = (
     "received_at",
 )
 _FINDING = ("name", "code_value", "code_scheme", "code_meaning", "probability", "threshold")
+_ATTENTION = ("maps", "grid", "rows", "columns", "top", "left", "scale", "side")
 
 INSTANCE_COLUMNS = [
     instance.c.id.label("instance_id"),
@@ -86,6 +88,9 @@ def add_result(
                 for position, found in enumerate(answer.findings)
             ],
         )
+    if answer.attention is not None:
+        looked = {name: getattr(answer.attention, name) for name in _ATTENTION}
+        connection.execute(insert(attention).values(result_id=result_id, **looked))
 
 
 def answered(connection: Connection, which: ColumnElement[bool]) -> tuple[AnsweredInstance, ...]:
@@ -107,8 +112,11 @@ def answered(connection: Connection, which: ColumnElement[bool]) -> tuple[Answer
             result.c.bundle,
             result.c.reason_code,
             result.c.reason,
+            result.c.created_at,
+            *(attention.c[name] for name in _ATTENTION),
         )
         .join(result, result.c.instance_id == instance.c.id)
+        .outerjoin(attention, attention.c.result_id == result.c.id)
         .where(which)
         .order_by(instance.c.received_at, instance.c.id)
     )
@@ -116,11 +124,23 @@ def answered(connection: Connection, which: ColumnElement[bool]) -> tuple[Answer
         AnsweredInstance(
             to_instance(row),
             Result(
-                row.status, row.bundle, tuple(findings[row.result_id]), row.reason_code, row.reason
+                row.status,
+                row.bundle,
+                tuple(findings[row.result_id]),
+                row.reason_code,
+                row.reason,
+                _to_attention(row),
             ),
+            row.created_at,
         )
         for row in rows
     )
+
+
+def _to_attention(row: AnyRow) -> Attention | None:
+    if row.maps is None:
+        return None
+    return Attention(**{name: getattr(row, name) for name in _ATTENTION})
 
 
 def _make_due(

@@ -16,15 +16,17 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
     column,
     or_,
 )
 
-from storage.records import DeliveryState, JobState, ResultStatus, StudyState
+from storage.records import DeliveryState, JobState, Removal, ResultStatus, StudyState
 
 FREE_TEXT = 1000  # characters kept of a reason or an error
 
@@ -47,7 +49,7 @@ def _time(name: str, *, nullable: bool = False) -> Column[float]:
     return Column(name, Double, nullable=nullable)
 
 
-def _state(name: str, states: type[StrEnum]) -> Column[str]:
+def _state(name: str, states: type[StrEnum], *, nullable: bool = False) -> Column[str]:
     kind = Enum(
         states,
         name=name,
@@ -56,7 +58,7 @@ def _state(name: str, states: type[StrEnum]) -> Column[str]:
         length=16,
         values_callable=lambda members: [member.value for member in members],
     )
-    return Column(name, kind, nullable=False)
+    return Column(name, kind, nullable=nullable)
 
 
 def _claim(running: str) -> list[Column[object] | CheckConstraint]:
@@ -112,8 +114,10 @@ instance = Table(
     Column("contested", Boolean, nullable=False),  # came under a UID that had other bytes
     Column("repeats", Integer, nullable=False),
     Column("study_id", ForeignKey("study.id")),  # unknown until the dataset has been read
+    _state("removal", Removal, nullable=True),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index(None, "study_id"),
+    Index(None, "removal", "received_at"),
 )
 Index(
     "uq_instance_first",
@@ -165,6 +169,21 @@ finding = Table(
     CheckConstraint(column("probability").between(0, 1), name="probability"),
 )
 
+# Beside `result`, so that who reads results reads no maps.
+attention = Table(
+    "attention",
+    metadata,
+    Column("result_id", ForeignKey("result.id", ondelete="CASCADE"), primary_key=True),
+    Column("maps", LargeBinary, nullable=False),
+    Column("grid", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("columns", Integer, nullable=False),
+    Column("top", Double, nullable=False),
+    Column("left", Double, nullable=False),
+    Column("scale", Double, nullable=False),
+    Column("side", Integer, nullable=False),
+)
+
 report = Table(
     "report",
     metadata,
@@ -182,6 +201,46 @@ report = Table(
     UniqueConstraint("sop_instance_uid"),
 )
 
+# An object beside a report. Its UID comes of what it shows, so that a later version of the report
+# that needs the same one finds it here, delivered.
+companion = Table(
+    "companion",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("report_id", ForeignKey("report.id"), nullable=False),  # the first that needed it
+    Column("position", Integer, nullable=False),
+    _uid("sop_instance_uid"),
+    _uid("sop_class_uid"),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    _time("created_at"),
+    _state("removal", Removal, nullable=True),
+    UniqueConstraint("sop_instance_uid"),
+    UniqueConstraint("report_id", "position"),
+    Index(None, "removal", "created_at"),
+)
+
+# A request for storage commitment. It is kept when it is answered: a PACS may report twice.
+commitment = Table(
+    "commitment",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _uid("transaction_uid"),
+    Column("pacs", String(64), nullable=False),
+    _time("asked_at"),
+    _time("answered_at", nullable=True),
+    UniqueConstraint("transaction_uid"),
+)
+
+peer = Table(
+    "peer",
+    metadata,
+    Column("pacs", String(64), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("accepted", Text, nullable=False),  # JSON: SOP class UID to transfer syntax UID
+    _time("learnt_at"),
+)
+
 delivery = Table(
     "delivery",
     metadata,
@@ -194,6 +253,22 @@ delivery = Table(
     _time("stored_at", nullable=True),
     Column("last_status", String(64)),
     Column("last_error", String(FREE_TEXT)),
-    UniqueConstraint("report_id", "pacs"),
+    Column("companion_id", ForeignKey("companion.id")),  # none: the report itself
+    Column("sent_class_uid", String(64)),
+    Column("sent_uid", String(64)),
+    Column("commitment_id", ForeignKey("commitment.id")),  # the last that it was asked in
+    Column("resent", Integer, nullable=False, server_default="0"),  # after failed commitments
+    UniqueConstraint("companion_id", "pacs"),
     Index("ix_delivery_claim", "state", "pacs", "next_attempt_at", "id"),
+    Index(None, "report_id", "pacs"),
+    Index(None, "sent_uid", "pacs"),
+    Index(None, "commitment_id"),
+)
+Index(
+    "uq_delivery_report",
+    delivery.c.report_id,
+    delivery.c.pacs,
+    unique=True,
+    sqlite_where=delivery.c.companion_id.is_(None),
+    postgresql_where=delivery.c.companion_id.is_(None),
 )

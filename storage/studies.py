@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, insert, select, update
 
+from storage.companions import enqueue
 from storage.database import Database
-from storage.errors import LostClaim, NotFound, StorageError
-from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM
+from storage.errors import LostClaim, NotFound
+from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand
 from storage.records import (
     AnsweredInstance,
-    DeliveryState,
     JobState,
     NewReport,
     ReportId,
@@ -27,7 +27,7 @@ from storage.records import (
     Token,
 )
 from storage.results import AnyRow, answered, cut
-from storage.schema import delivery, instance, job, report, study
+from storage.schema import instance, job, report, study
 
 _NEVER = 1e18  # later than any time
 
@@ -68,11 +68,12 @@ class Studies:
             predecessor = select(report.c.sop_instance_uid).where(
                 report.c.study_id == row.id, report.c.version == row.report_version
             )
+            first = row.report_version == 0
             return StudyJob(
                 id=StudyId(row.id),
                 study_instance_uid=row.study_instance_uid,
                 version=row.report_version + 1,
-                predecessor_uid=connection.execute(predecessor).scalar_one_or_none(),
+                predecessor_uid=None if first else connection.execute(predecessor).scalar_one(),
                 token=Token(token),
                 instances=answered(connection, instance.c.study_id == row.id),
             )
@@ -128,15 +129,7 @@ class Studies:
         Raises NotFound, and StorageError in any other state.
         """
         with self._database.write() as connection:
-            query = select(study.c.state).where(study.c.id == study_id).with_for_update()
-            state = connection.execute(query).scalar_one_or_none()
-            if state is None:
-                raise NotFound(f"There is no study {study_id}.")
-            if state != StudyState.QUARANTINED:
-                raise StorageError(
-                    f"Study {study_id} is {state} and cannot be retried by hand; "
-                    "only a quarantined study can."
-                )
+            hold_by_hand(connection, study, study_id, "retried", [StudyState.QUARANTINED])
             connection.execute(
                 update(study)
                 .where(study.c.id == study_id)
@@ -148,7 +141,7 @@ class Studies:
         query = (
             select(instance.c.sha256)
             .join(study, instance.c.study_id == study.c.id)
-            .where(study.c.state != StudyState.REPORTED)
+            .where(study.c.state != StudyState.REPORTED, instance.c.removal.is_(None))
         )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
@@ -236,17 +229,7 @@ def _insert_report(
         )
         .returning(report.c.id)
     ).scalar_one()
-    if pacs:
-        connection.execute(
-            insert(delivery).values(
-                report_id=report_id,
-                state=DeliveryState.PENDING,
-                next_attempt_at=now,
-                attempts=0,
-                token=0,
-            ),
-            [{"pacs": name} for name in pacs],
-        )
+    enqueue(connection, ReportId(report_id), made.companions, pacs, now)
     return ReportId(report_id)
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +19,10 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, Verification
 
+from daemon import demo_peers
+
 _config.LOG_HANDLER_LEVEL = "none"
+free_port = demo_peers.free_port
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0, every: float = 0.02) -> Any:
@@ -35,13 +35,6 @@ def until(condition: Callable[[], Any], seconds: float = 20.0, every: float = 0.
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s")
         time.sleep(every)
-
-
-def free_port() -> int:
-    """Return a TCP port that is free on the loopback now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -87,54 +80,8 @@ class Pacs:
         return status
 
 
-@dataclass
-class Orthanc:
-    """The real Orthanc from Debian's package, with a storage of its own."""
-
-    folder: Path
-    dicom_port: int = 0
-    http_port: int = 0
-    _process: subprocess.Popen[bytes] | None = None
-
-    @staticmethod
-    def installed() -> bool:
-        return shutil.which("Orthanc") is not None
-
-    def start(self) -> Orthanc:
-        from daemon.demo_peers import orthanc_settings
-
-        self.dicom_port = self.dicom_port or free_port()
-        self.http_port = self.http_port or free_port()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        configuration = self.folder / "orthanc.json"
-        settings = orthanc_settings(self.folder / "storage", self.dicom_port, self.http_port)
-        configuration.write_text(json.dumps(settings))
-        log = (self.folder / "orthanc.log").open("ab")
-        self._process = subprocess.Popen(["Orthanc", str(configuration)], stdout=log, stderr=log)
-        log.close()
-        until(self._alive)
-        return self
-
-    def _alive(self) -> bool:
-        try:
-            self.get("/system")
-        except OSError:
-            return False
-        return True
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
-            self._process = None
-
-    def get(self, path: str) -> Any:
-        return json.loads(self.raw(path))
-
-    def raw(self, path: str) -> bytes:
-        url = f"http://127.0.0.1:{self.http_port}{path}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return bytes(answer.read())
+class Orthanc(demo_peers.Orthanc):
+    """The real Orthanc, and what tests ask of it."""
 
     def reports(self) -> list[str]:
         """Return Orthanc's ids of all the SR instances that it holds."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+from collections.abc import Collection
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from classifier.preprocessing import Placement
 from daemon.report import Device
-from daemon.simulate import Form, make_object
+from daemon.report.attention import pack
+from daemon.report.study import Encoded, HeatMap, StudyReport, build_study
+from daemon.simulate import Form, make_object, to_bytes
 from daemon.uids import derive_uid
+from storage.errors import ObjectMissing
 from storage.records import (
     AnsweredInstance,
     Arrival,
@@ -76,6 +84,61 @@ def headers(*images: tuple[Dataset, Result]) -> dict[InstanceId, Dataset | None]
     return {InstanceId(number): one for number, (one, _) in enumerate(images, 1)}
 
 
+def attended(placed: Placement, result: Result = ANALYSED, at: tuple[int, int] = (4, 9)) -> Result:
+    """The result with maps that are highest in one cell (row, column) of 14 x 14."""
+    maps = np.zeros((len(result.findings), 14, 14), dtype=np.float32)
+    row, column = at
+    maps[:, row - 1 : row + 2, column - 1 : column + 2] = 0.4
+    maps[:, row, column] = 2.0
+    return dataclasses.replace(result, attention=pack(maps, placed))
+
+
+def radiograph(number: int = 1, form: Form | None = None, **changes: Any) -> Dataset:
+    """A small CR or DX object with pixels, 320 rows of 256; changes as in `header`."""
+    grey = np.zeros((320, 256), dtype=np.uint8)
+    grey[20:300, 16:240] = 40 + np.arange(224, dtype=np.uint8)[np.newaxis] // 2
+    grey[30:60, 20:50] = 250  # a lead marker on the left of the image
+    grey[0, 0] = number
+    dataset = make_object(grey, form or Form())
+    for keyword, value in changes.items():
+        if value is ...:
+            dataset.pop(keyword, None)
+        else:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+PLACED = Placement(rows=320, columns=256, top=0.0, left=-32.0, scale=320 / 224, side=224)
+
+
+def sent(
+    *images: tuple[Dataset, Result],
+    heat_map: HeatMap = "sc",
+    version: int = 1,
+    before: str | None = None,
+    missing: Collection[int] = (),
+) -> StudyReport:
+    """Everything that is sent for these images; the files of those in `missing` are gone."""
+    job = study(*images, version=version, before=before)
+    files = {
+        answered.instance.arrival.sha256: to_bytes(one)
+        for number, (answered, (one, _)) in enumerate(zip(job.instances, images, strict=True), 1)
+        if number not in missing
+    }
+
+    def read(sha256: Sha256) -> bytes:
+        if sha256 not in files:
+            raise ObjectMissing
+        return files[sha256]
+
+    return build_study(job, read, DEVICE, heat_map, CREATED_AT)
+
+
+def decoded(one: Encoded) -> Dataset:
+    """An object of ours, read back."""
+    return dcmread(BytesIO(one.content))
+
+
 def _answered(number: int, one: Dataset, result: Result) -> AnsweredInstance:
     arrival = Arrival(
         sop_instance_uid=str(one.SOPInstanceUID),
@@ -88,7 +151,14 @@ def _answered(number: int, one: Dataset, result: Result) -> AnsweredInstance:
         peer_address="127.0.0.1",
         received_at=CREATED_AT,
     )
-    return AnsweredInstance(Instance(InstanceId(number), arrival, StudyId(1)), result)
+    answered_at = CREATED_AT - 5
+    return AnsweredInstance(Instance(InstanceId(number), arrival, StudyId(1)), result, answered_at)
+
+
+_KINDS = frozenset(
+    {"ComprehensiveSR", "BasicTextSR", "CRImage", "DXImageForPresentation", "SCImage",
+     "GrayscaleSoftcopyPresentationState"}
+)  # fmt: skip
 
 
 def dciodvfy(file: Path) -> list[str]:
@@ -98,8 +168,7 @@ def dciodvfy(file: Path) -> list[str]:
         [str(program), "-new", str(file)], capture_output=True, text=True, check=False
     )
     lines = (done.stdout + done.stderr).splitlines()
-    if not any(line in {"ComprehensiveSR", "CRImage", "DXImageForPresentation", "SCImage"}
-               for line in lines):  # fmt: skip
+    if not _KINDS.intersection(lines):
         return [f"dciodvfy did not recognise the object: {lines}"]
     return [line for line in lines if line.startswith("Error")]
 

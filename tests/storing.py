@@ -75,3 +75,14 @@ def analysed(probability: float = 0.75) -> Result:
 def new_report(uid: str, created_at: float = 0) -> NewReport:
     """Return a report as the builder hands it over."""
     return NewReport(uid, COMPREHENSIVE_SR, sha256(uid), 2000, created_at)
+
+
+def make_report(storage: Storage, uid: str, study_uid: str, now: float, *pacs: str) -> None:
+    """Take one more image of the study to a report."""
+    storage.queue.accept(arrival("1." + uid, received_at=now))
+    job = storage.queue.claim("w1", 60, now)
+    assert job is not None
+    storage.queue.finish(job, analysed(), study_uid, 0, now)
+    study = storage.studies.claim_due("w1", 60, now)
+    assert study is not None
+    storage.studies.reported(study, new_report(uid), pacs or ("a",), now)

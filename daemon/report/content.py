@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from collections.abc import Sequence
 
-from highdicom import sr
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
-from daemon.report import codes
+from daemon.report import codes, items
 from daemon.report.header import numbers, text, values
-from daemon.uids import MODEL_NAME, derive_uid
-from storage.records import AnsweredInstance, Finding, Result, ResultStatus
+from daemon.report.items import Relation
+from daemon.report.subject import Device, Image, Mark, Marks, finding_code, plain
+from daemon.report.summary import summary
+from daemon.uids import derive_uid
+from storage.records import Finding
 
 DISCLAIMER = (
     "This is decision support by computer, not a diagnosis. "
     "It has not been verified by a radiologist."
 )
+TEMPLATE, REGION_GROUP, GROUP = "1500", "1410", "1501"
 
 # TID 1602 and 1603: one row per attribute, a concept per value of it.
 _DESCRIPTORS = (
@@ -29,272 +27,153 @@ _DESCRIPTORS = (
     (codes.SPACING, "ImagerPixelSpacing", codes.UNIT_MILLIMETRE),
 )
 
-_CONTAINS = sr.RelationshipTypeValues.CONTAINS
-_ACQUISITION = sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
-_OBSERVATION = sr.RelationshipTypeValues.HAS_OBS_CONTEXT
 
+def report_items(
+    images: Sequence[Image], device: Device, marks: Marks, notes: Sequence[str]
+) -> list[bytes]:
+    """Encode what stands in the root of TID 1500 (PS3.16 annex A).
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Who makes the report: the values of TID 1004 and of ContributingEquipmentSequence.
-
-    `is_own` in daemon.uids knows our objects by the model name.
+    The summary stands before the measurements, where every viewer shows it first; `notes` are
+    sentences that belong to it.
     """
-
-    manufacturer: str
-    software_version: str
-    device_uid: str
-    ae_title: str  # at most 16 characters, also the station name
-    model_name: str = MODEL_NAME
-
-    @classmethod
-    def of(cls, ae_title: str) -> Device:
-        """Return this installation: its release, and a UID of host name and AE title."""
-        device_uid = derive_uid("device", platform.node(), ae_title)
-        try:
-            release = version("hilum")
-        except PackageNotFoundError:  # run from a checkout
-            release = "unreleased"
-        return cls(MODEL_NAME, release, device_uid, ae_title)
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image of the study as the report needs it; no header where it could not be read."""
-
-    answered: AnsweredInstance
-    header: Dataset | None
-
-    @property
-    def sop_class_uid(self) -> str:
-        """SOP Class UID, as negotiated when it arrived."""
-        return self.answered.instance.arrival.sop_class_uid
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """SOP Instance UID, as announced when it arrived."""
-        return self.answered.instance.arrival.sop_instance_uid
-
-    @property
-    def result(self) -> Result:
-        """What was found in it, or why not."""
-        return self.answered.result
-
-    @property
-    def analysed(self) -> bool:
-        """Whether it was classified."""
-        return self.result.status is ResultStatus.ANALYSED
-
-    @property
-    def series_instance_uid(self) -> str:
-        """Series Instance UID, "" where unknown: then nothing can refer to it (PS3.3 10.3)."""
-        return "" if self.header is None else text(self.header, "SeriesInstanceUID")
-
-
-def plain(value: str, longest: int = 1024) -> str:
-    """Return text that every character set of DICOM can hold: printable ASCII alone."""
-    ascii_only = value.encode("ascii", "replace").decode()
-    return "".join(c if c.isprintable() else " " for c in ascii_only)[:longest]
-
-
-def measurement_report(images: Sequence[Image], device: Device) -> Dataset:
-    """Build the root container, TID 1500 (PS3.16 annex A), title (126000, DCM)."""
-    report = sr.MeasurementReport(
-        observation_context=_observation_context(device),
-        procedure_reported=codes.PROCEDURE_REPORTED,
-        imaging_measurements=[group for image in images for group in _groups(image, device)],
-        title=codes.TITLE,
-    )
-    root = report[0].ContentSequence
-    measurements = root.pop()
+    children = [
+        items.code(codes.LANGUAGE, codes.ENGLISH, Relation.MODIFIER),
+        *_observer(device),
+        items.code(codes.PROCEDURE, codes.PROCEDURE_REPORTED, Relation.MODIFIER),
+        items.text(codes.SUMMARY, plain(" ".join([summary(images), *notes]))),
+        items.text(codes.COMMENT, DISCLAIMER),
+    ]
     if any(image.series_instance_uid for image in images):
-        root.append(_image_library(images))
-    root.append(measurements)
-    root.append(_evaluations(images))
-    item: Dataset = report[0]
-    return item
+        children.append(_image_library(images))
+    groups = [group for image in images for group in _groups(image, device, marks)]
+    return [*children, items.container(codes.MEASUREMENTS, groups)]
 
 
-def _observation_context(device: Device) -> Any:
-    attributes = sr.DeviceObserverIdentifyingAttributes(
-        uid=device.device_uid,
-        name=device.ae_title,
-        manufacturer_name=device.manufacturer,
-        model_name=device.model_name,
-    )
-    attributes.append(
-        sr.TextContentItem(codes.SOFTWARE_VERSION, device.software_version, _OBSERVATION)
-    )
-    return sr.ObservationContext(
-        observer_device_context=sr.ObserverContext(
-            observer_type=Code("121007", "DCM", "Device"),
-            observer_identifying_attributes=attributes,
-        )
-    )
+def _observer(device: Device) -> list[bytes]:
+    """TID 1002 and 1004."""
+    return [
+        items.code(codes.OBSERVER_TYPE, codes.DEVICE, Relation.OBSERVATION),
+        items.uid(codes.DEVICE_UID, device.device_uid, Relation.OBSERVATION),
+        *(
+            items.text(name, value, Relation.OBSERVATION)
+            for name, value in (
+                (codes.DEVICE_NAME, device.ae_title),
+                (codes.DEVICE_MANUFACTURER, device.manufacturer),
+                (codes.DEVICE_MODEL, device.model_name),
+                (codes.SOFTWARE_VERSION, device.software_version),
+            )
+        ),
+    ]
 
 
-def _image_library(images: Sequence[Image]) -> Any:
-    """TID 1600 with TID 1602 and 1603: what the header gives, and nothing it does not.
-
-    highdicom's own ImageLibrary raises where pixel spacing or orientation is missing.
-    """
-    group = sr.ContainerContentItem(codes.IMAGE_LIBRARY_GROUP, relationship_type=_CONTAINS)
-    group.ContentSequence = sr.ContentSequence(
+def _image_library(images: Sequence[Image]) -> bytes:
+    """TID 1600 with TID 1602 and 1603: what the header gives, and nothing it does not."""
+    entries = [
         _library_entry(image, image.header)
         for image in images
         if image.header is not None and image.series_instance_uid
-    )
-    library = sr.ContainerContentItem(codes.IMAGE_LIBRARY, relationship_type=_CONTAINS)
-    library.ContentSequence = sr.ContentSequence([group])
-    return library
-
-
-def _library_entry(image: Image, header: Dataset) -> Any:
-    entry = sr.ImageContentItem(
-        name=codes.SOURCE,
-        referenced_sop_class_uid=image.sop_class_uid,
-        referenced_sop_instance_uid=image.sop_instance_uid,
-        relationship_type=_CONTAINS,
-    )
-    described = [
-        sr.CodeContentItem(codes.MODALITY, codes.modality(text(header, "Modality")), _ACQUISITION)
     ]
+    group = items.container(codes.IMAGE_LIBRARY_GROUP, entries)
+    return items.container(codes.IMAGE_LIBRARY, [group])
+
+
+def _library_entry(image: Image, header: Dataset) -> bytes:
+    modality = codes.modality(text(header, "Modality"))
+    described = [items.code(codes.MODALITY, modality, Relation.ACQUISITION)]
     for names, keyword, unit in _DESCRIPTORS:
         found = numbers(header, keyword)
         if len(found) == len(names):
             described += [
-                sr.NumContentItem(name, value, unit, relationship_type=_ACQUISITION)
+                items.number(name, value, unit, Relation.ACQUISITION)
                 for name, value in zip(names, found, strict=True)
             ]
     orientation = values(header, "PatientOrientation")
     if len(orientation) == 2 and all(orientation):
         described += [
-            sr.TextContentItem(name, value, _ACQUISITION)
+            items.text(name, plain(value), Relation.ACQUISITION)
             for name, value in zip(codes.ORIENTATION, orientation, strict=True)
         ]
-    entry.ContentSequence = sr.ContentSequence(described)
-    return entry
+    return items.image(codes.SOURCE, image.reference, Relation.CONTAINS, described)
 
 
-def _groups(image: Image, device: Device) -> list[Any]:
+def _groups(image: Image, device: Device, marks: Marks) -> list[bytes]:
     if not image.analysed:
         return [_not_analysed(image)]
-    return [_finding(image, finding, device) for finding in image.result.findings]
-
-
-def _finding(image: Image, finding: Finding, device: Device) -> Any:
-    """TID 1501 for one finding, present or absent, with its algorithm (TID 4019)."""
-    algorithm = sr.AlgorithmIdentification(
-        name=f"{device.model_name} chest radiograph classifier",
-        version=plain(image.result.bundle or "unknown"),
-        parameters=[f"threshold={_rounded(finding.threshold)}"],
-        family=codes.AI,
-        manufacturer=device.manufacturer,
-    )
-    return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(image, finding.name),
-        finding_category=codes.FINDING_CATEGORY,
-        finding_type=finding_code(finding),
-        finding_sites=[sr.FindingSite(codes.site_of(finding.code_value))],
-        algorithm_id=algorithm,
-        measurements=[
-            sr.Measurement(name, _rounded(value), codes.UNIT_PROBABILITY)
-            for name, value in (
-                (codes.PROBABILITY, finding.probability),
-                (codes.THRESHOLD, finding.threshold),
-            )
-        ],
-        qualitative_evaluations=[
-            sr.QualitativeEvaluation(
-                codes.PRESENCE, codes.PRESENT if finding.present else codes.ABSENT
-            )
-        ],
-        source_images=_source(image),
-    )
-
-
-def _not_analysed(image: Image) -> Any:
-    """TID 1501 for an image without findings: that it was not attempted, and why."""
-    reason = image.result.reason or "No reason was recorded."
-    evaluations = [sr.QualitativeEvaluation(codes.ANALYSIS_STATUS, codes.NOT_ATTEMPTED)]
-    if image.result.reason_code:
-        code = Code(plain(image.result.reason_code, 64), codes.PRIVATE_SCHEME, plain(reason, 64))
-        evaluations.append(sr.QualitativeEvaluation(codes.NOT_ANALYSED_REASON, code))
-    group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(image, "not_analysed"),
-        qualitative_evaluations=evaluations,
-        source_images=_source(image),
-    )
-    group[0].ContentSequence.append(
-        sr.TextContentItem(
-            codes.COMMENT,
-            plain(f"Image {image.sop_instance_uid} was not analysed: {reason}"),
-            _CONTAINS,
-        )
-    )
-    return group
-
-
-def _evaluations(images: Sequence[Image]) -> Any:
-    """The summary, in the container of TID 1500 row 12."""
-    container = sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
-    container.ContentSequence = sr.ContentSequence(
-        [
-            sr.TextContentItem(codes.SUMMARY, summary(images), _CONTAINS),
-            sr.TextContentItem(codes.COMMENT, DISCLAIMER, _CONTAINS),
-        ]
-    )
-    return container
-
-
-def summary(images: Sequence[Image]) -> str:
-    """Say in a sentence or three what is flagged, what is not, and what was left out."""
-    analysed = [image for image in images if image.analysed]
-    sentences = [f"{len(analysed)} of {len(images)} images analysed."]
-    if analysed:
-        flagged = _flagged(analysed)
-        sentences.append(
-            f"Flagged: {'; '.join(flagged)}."
-            if flagged
-            else "No finding reached its threshold: nothing is flagged."
-        )
-    reasons = [plain(image.result.reason or "") for image in images if not image.analysed]
-    if reasons:
-        sentences.append(f"Not analysed: {'; '.join(dict.fromkeys(reasons))}")
-    return " ".join(sentences)
-
-
-def _flagged(images: Iterable[Image]) -> list[str]:
-    highest: dict[str, Finding] = {}
-    for image in images:
-        for finding in image.result.findings:
-            known = highest.get(finding.name)
-            if finding.present and (known is None or finding.probability > known.probability):
-                highest[finding.name] = finding
     return [
-        f"{plain(finding.code_meaning)}"
-        f" (probability {finding.probability:.2f}, threshold {finding.threshold:.2f})"
-        for finding in sorted(highest.values(), key=lambda f: (-f.probability, f.name))
+        _finding(image, finding, device, marks.get((image.sop_instance_uid, finding.name), Mark()))
+        for finding in image.result.findings
     ]
 
 
-def finding_code(finding: Finding) -> Code:
-    """Return the finding's code, its meaning short enough for LO (PS3.5 table 6.2-1)."""
-    return Code(finding.code_value, finding.code_scheme, plain(finding.code_meaning, 64))
+def _finding(image: Image, finding: Finding, device: Device, mark: Mark) -> bytes:
+    """TID 1410 where a region shows the finding, else TID 1501; the algorithm by TID 4019."""
+    children = [
+        *_tracking(image, finding.name),
+        items.code(codes.CATEGORY, codes.FINDING_CATEGORY),
+        items.code(codes.FINDING, finding_code(finding)),
+        items.code(codes.SITE, codes.site_of(finding.code_value), Relation.MODIFIER),
+        *_algorithm(image, finding, device),
+        items.number(codes.PROBABILITY, _rounded(finding.probability), codes.UNIT_PROBABILITY),
+        items.number(codes.THRESHOLD, _rounded(finding.threshold), codes.UNIT_PROBABILITY),
+        items.code(codes.PRESENCE, codes.PRESENT if finding.present else codes.ABSENT),
+    ]
+    regional = bool(mark.region and image.series_instance_uid)
+    if regional:
+        source = items.image(codes.SOURCE, image.reference, Relation.SELECTED_FROM)
+        children.append(items.polyline(codes.REGION, mark.region, source))
+    else:
+        children += _source(image)
+    if mark.explanation is not None:
+        children.append(items.image(codes.EXPLANATION, mark.explanation))
+    return items.container(codes.GROUP, children, REGION_GROUP if regional else GROUP)
 
 
-def _tracking(image: Image, what: str) -> Any:
-    """TID 4108; the UID is the same in every version of the study's report."""
-    return sr.TrackingIdentifier(
-        uid=derive_uid("tracking", image.sop_instance_uid, what), identifier=f"hilum.{what}"
+def _algorithm(image: Image, finding: Finding, device: Device) -> list[bytes]:
+    described = (
+        (codes.ALGORITHM_NAME, f"{device.model_name} chest radiograph classifier"),
+        (codes.SOFTWARE_VERSION, plain(image.result.bundle or "unknown")),
+        (codes.ALGORITHM_MANUFACTURER, device.manufacturer),
+        (codes.ALGORITHM_PARAMETERS, f"threshold={_rounded(finding.threshold)}"),
     )
+    return [
+        *(items.text(name, value, Relation.MODIFIER) for name, value in described),
+        items.code(codes.ALGORITHM_FAMILY, codes.AI, Relation.MODIFIER),
+    ]
 
 
-def _source(image: Image) -> list[Any] | None:
+def _not_analysed(image: Image) -> bytes:
+    """TID 1501 for an image without findings: that it was not attempted, and why."""
+    reason = image.result.reason or "No reason was recorded."
+    children = [
+        *_tracking(image, "not_analysed"),
+        items.code(codes.ANALYSIS_STATUS, codes.NOT_ATTEMPTED),
+    ]
+    if reason_code := plain(image.result.reason_code or "", 64).strip():
+        children.append(items.code(codes.NOT_ANALYSED_REASON, codes.reason(reason_code)))
+    why = plain(f"Image {image.sop_instance_uid} was not analysed: {reason}")
+    children += [*_source(image), items.text(codes.COMMENT, why)]
+    return items.container(codes.GROUP, children, GROUP)
+
+
+def tracking_identifier(what: str) -> str:
+    """Return the name of a group that stays the same over a study's reports."""
+    return f"hilum.{what}"
+
+
+def _tracking(image: Image, what: str) -> list[bytes]:
+    """TID 4108; the UID is the same in every version of the study's report."""
+    uid = derive_uid("tracking", image.sop_instance_uid, what)
+    return [
+        items.text(codes.TRACKING_IDENTIFIER, tracking_identifier(what), Relation.OBSERVATION),
+        items.uid(codes.TRACKING_UID, uid, Relation.OBSERVATION),
+    ]
+
+
+def _source(image: Image) -> list[bytes]:
     if not image.series_instance_uid:
-        return None
-    return [sr.SourceImageForMeasurementGroup(image.sop_class_uid, image.sop_instance_uid)]
+        return []
+    return [items.image(codes.SOURCE_OF_MEASUREMENT, image.reference)]
 
 
 def _rounded(probability: float) -> float:
-    return round(float(probability), 6)
+    return round(float(probability), 4)

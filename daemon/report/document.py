@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
-from io import BytesIO
+from datetime import datetime
+from hashlib import sha256
 
-from highdicom import ContributingEquipment
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
-from pydicom import dcmwrite
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.coding import Code
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from daemon.contexts import COMPREHENSIVE_SR
-from daemon.report import codes
-from daemon.report.content import Device, Image, measurement_report
+from daemon.report import codes, items
+from daemon.report.content import TEMPLATE, report_items
 from daemon.report.errors import ReportError
-from daemon.report.header import (
-    acquisition_equipment,
-    identify,
-    is_offset,
-    referenced_requests,
-    text,
-)
-from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derive_uid
+from daemon.report.header import identify, referenced_requests, text
+from daemon.report.objects import coded, equip, moment_of, reference
+from daemon.report.subject import Device, Image, Mark, Marks
+from daemon.uids import derive_uid
 from storage.records import InstanceId, StudyJob
 
 SERIES_NUMBER = 9100
 SERIES_DESCRIPTION = "Hilum decision support, NOT A DIAGNOSIS"
-_PRIVATE_SCHEME = CodingSchemeIdentificationItem(
-    designator=codes.PRIVATE_SCHEME,
-    name="Hilum reasons",
-    version="1",
-    responsible_organization="Hilum",
-)
 
 
 def build_report(
@@ -42,74 +29,59 @@ def build_report(
     headers: Mapping[InstanceId, Dataset | None],
     device: Device,
     created_at: float,
+    marks: Marks | None = None,
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """Build the study's report: Comprehensive SR, TID 1500, ready for `encode`.
 
     `headers` holds each instance's dataset without pixel data, None where it could not
-    be read; `created_at` (UNIX seconds) is the time of the content. The same arguments
-    give the same bytes. Raises ReportError for a study without instances.
+    be read; `created_at` (UNIX seconds) is the time of the content; `marks` shows positive
+    findings; `notes` are sentences for the summary. The same arguments give the same bytes.
+    Raises ReportError for a study without instances.
     """
     images = [Image(one, headers.get(one.instance.id)) for one in study.instances]
     if not images:
         raise ReportError("A study without instances has nothing to report.")
+    marks = marks or {}
     leading = next((image.header for image in images if image.header is not None), Dataset())
-    moment = _moment(created_at, text(leading, "TimezoneOffsetFromUTC"))
+    moment = moment_of(created_at, text(leading, "TimezoneOffsetFromUTC"))
+    content = items.content(report_items(images, device, marks, notes))
     report = Dataset()
     identify(report, leading)
-    _describe(report, study, images, moment)
-    _equip(report, leading, device, moment)
-    _link(report, study, images)
-    report.update(measurement_report(images, device))
+    _describe(report, study, sha256(content).hexdigest(), moment)
+    equip(report, leading, device, moment)
+    _author(report, device)
+    _link(report, study, images, marks)
+    _root(report, content)
     return report
 
 
-def _describe(report: Dataset, study: StudyJob, images: Sequence[Image], moment: datetime) -> None:
-    """SR Document Series, SR Document General and SOP Common (PS3.3 C.17.1, C.17.2, C.12.1).
-
-    highdicom's ComprehensiveSR would do this, but it refuses an odd PatientSex, writes an
-    odd PatientName to the log, and takes more than half of the time to build a report.
-    """
+def _describe(report: Dataset, study: StudyJob, content: str, moment: datetime) -> None:
+    """SR Document Series, SR Document General and SOP Common (PS3.3 C.17.1, C.17.2, C.12.1)."""
     uid = study.study_instance_uid
-    results = repr([(image.sop_instance_uid, image.result) for image in images])
     report.SOPClassUID = COMPREHENSIVE_SR
-    report.SOPInstanceUID = derive_uid(uid, str(study.version), results)
+    report.SOPInstanceUID = derive_uid(uid, str(study.version), content)
     report.StudyInstanceUID = uid
     report.SeriesInstanceUID = derive_uid(uid, "report")
     report.SeriesNumber, report.InstanceNumber = SERIES_NUMBER, study.version
     report.SeriesDescription = SERIES_DESCRIPTION
     report.Modality = "SR"
-    report.ContentDate = report.InstanceCreationDate = moment.strftime("%Y%m%d")
-    report.ContentTime = report.InstanceCreationTime = moment.strftime("%H%M%S.%f")
+    report.ContentDate = moment.strftime("%Y%m%d")
+    report.ContentTime = moment.strftime("%H%M%S.%f")
     report.CompletionFlag = "COMPLETE"
     report.VerificationFlag = "UNVERIFIED"
     report.PreliminaryFlag = "PRELIMINARY"
     report.ReferencedPerformedProcedureStepSequence = []
     report.PerformedProcedureCodeSequence = []
-    report.CodingSchemeIdentificationSequence = [_PRIVATE_SCHEME]
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
+    scheme.CodingSchemeName = "Hilum reasons"
+    scheme.CodingSchemeVersion = "1"
+    scheme.CodingSchemeResponsibleOrganization = "Hilum"
+    report.CodingSchemeIdentificationSequence = [scheme]
 
 
-def _equip(report: Dataset, leading: Dataset, device: Device, moment: datetime) -> None:
-    """Name the equipment, equal to the device observer of the content (PS3.3 C.7.5.1, C.12.1)."""
-    report.Manufacturer, report.ManufacturerModelName = device.manufacturer, device.model_name
-    report.SoftwareVersions, report.StationName = device.software_version, device.ae_title
-    report.InstanceCreatorUID = device.device_uid
-
-    contributed = moment.strftime("%Y%m%d%H%M%S.%f%z")
-    own = ContributingEquipment(
-        manufacturer=device.manufacturer,
-        purpose_of_reference=Code("109102", "DCM", "Processing Equipment"),
-        manufacturer_model_name=device.model_name,
-        software_versions=device.software_version,
-        station_name=device.ae_title,
-        contribution_datetime=contributed,
-        contribution_description="Classification: decision support, not a diagnosis",
-    )
-    own.DeviceUID = device.device_uid
-    library = ContributingEquipment.for_highdicom()
-    library.ContributionDateTime = contributed
-    acquisition = acquisition_equipment(leading)
-    report.ContributingEquipmentSequence = [*acquisition, own, library]
-
+def _author(report: Dataset, device: Device) -> None:
     author = Dataset()
     author.ObserverType = "DEV"
     author.InstitutionName = None
@@ -121,7 +93,7 @@ def _equip(report: Dataset, leading: Dataset, device: Device, moment: datetime) 
     report.AuthorObserverSequence = [author]
 
 
-def _link(report: Dataset, study: StudyJob, images: Sequence[Image]) -> None:
+def _link(report: Dataset, study: StudyJob, images: Sequence[Image], marks: Marks) -> None:
     """Point at the images, at the request that asked for them, and at the version before."""
     uid = study.study_instance_uid
     by_series: dict[str, list[tuple[str, str]]] = {}
@@ -129,8 +101,10 @@ def _link(report: Dataset, study: StudyJob, images: Sequence[Image]) -> None:
         if image.series_instance_uid:
             one = (image.sop_class_uid, image.sop_instance_uid)
             by_series.setdefault(image.series_instance_uid, []).append(one)
+    for mark in marks.values():
+        _cite(mark, by_series)
     if by_series:
-        report.CurrentRequestedProcedureEvidenceSequence = [_reference(uid, by_series)]
+        report.CurrentRequestedProcedureEvidenceSequence = [reference(uid, by_series)]
     requests = referenced_requests(
         [image.header for image in images if image.header is not None], uid
     )
@@ -138,48 +112,32 @@ def _link(report: Dataset, study: StudyJob, images: Sequence[Image]) -> None:
         report.ReferencedRequestSequence = requests
     if study.version > 1 and study.predecessor_uid is not None:
         before = {str(report.SeriesInstanceUID): [(COMPREHENSIVE_SR, study.predecessor_uid)]}
-        report.PredecessorDocumentsSequence = [_reference(uid, before)]
+        report.PredecessorDocumentsSequence = [reference(uid, before)]
 
 
-def _reference(study_uid: str, by_series: Mapping[str, Sequence[tuple[str, str]]]) -> Dataset:
-    """Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1)."""
-    reference = Dataset()
-    reference.StudyInstanceUID = study_uid
-    reference.ReferencedSeriesSequence = []
-    for series_uid, instances in by_series.items():
-        series = Dataset()
-        series.SeriesInstanceUID = series_uid
-        series.ReferencedSOPSequence = []
-        for sop_class_uid, sop_instance_uid in instances:
-            instance = Dataset()
-            instance.ReferencedSOPClassUID = sop_class_uid
-            instance.ReferencedSOPInstanceUID = sop_instance_uid
-            series.ReferencedSOPSequence.append(instance)
-        reference.ReferencedSeriesSequence.append(series)
-    return reference
+def _cite(mark: Mark, by_series: dict[str, list[tuple[str, str]]]) -> None:
+    """Put the explanation of a mark into the evidence, once."""
+    if mark.explanation is None:
+        return
+    shown = mark.explanation.state or mark.explanation
+    one = (shown.sop_class_uid, shown.sop_instance_uid)
+    cited = by_series.setdefault(mark.series_instance_uid, [])
+    if one not in cited:
+        cited.append(one)
 
 
-def _moment(created_at: float, offset: str) -> datetime:
-    """The time in the zone that the image states, else in that of this machine.
+def _root(report: Dataset, content: bytes) -> None:
+    """Put the encoded content tree into the document."""
+    report.ValueType = "CONTAINER"
+    report.ConceptNameCodeSequence = [coded(codes.TITLE)]
+    report.ContinuityOfContent = "SEPARATE"
+    template = Dataset()
+    template.MappingResource, template.TemplateIdentifier = "DCMR", TEMPLATE
+    report.ContentTemplateSequence = [template]
+    put_content(report, content)
 
-    TimezoneOffsetFromUTC speaks for every date and time of an object (PS3.3 C.12.1.1.8),
-    the study's included; so the report has one only where the image has one.
-    """
-    if not is_offset(offset):
-        return datetime.fromtimestamp(created_at).astimezone()
-    hours, minutes = int(offset[:3]), int(offset[0] + offset[3:])
-    return datetime.fromtimestamp(created_at, timezone(timedelta(hours=hours, minutes=minutes)))
 
-
-def encode(dataset: Dataset) -> bytes:
-    """Return the object as a Part 10 file, explicit VR little endian, zeroed preamble."""
-    dataset.preamble = b"\0" * 128
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    dataset.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
+def put_content(report: Dataset, content: bytes) -> None:
+    """Set Content Sequence from its encoded items."""
+    tag = Tag(items.CONTENT_SEQUENCE)
+    report[tag] = RawDataElement(tag, "SQ", len(content), content, 0, False, True)

@@ -12,7 +12,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from highdicom.sr import CodedConcept
 from pydicom import dcmread
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
@@ -20,6 +19,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from daemon.report.errors import HeaderUnreadable
@@ -137,6 +137,15 @@ _OPTIONAL_SEQUENCES = (
     "DeidentificationMethodCodeSequence",
 )
 
+REPEATED = frozenset(
+    int(Tag(keyword))
+    for keyword in (
+        "SpecificCharacterSet", *_REQUIRED, *_OPTIONAL, *_OPTIONAL_SEQUENCES,
+        "ReferencedRequestSequence",
+    )
+)  # fmt: skip
+"""Tags that hold what the image says, unchanged."""
+
 
 def element(header: Dataset, keyword: str) -> DataElement | None:
     """Return an element that has a value of its own kind, or None.
@@ -216,7 +225,10 @@ def acquisition_equipment(header: Dataset) -> list[Dataset]:
     for keyword in ("InstitutionName", "StationName", "ManufacturerModelName"):
         _copy(item, header, keyword)
     item.ContributionDescription = "Acquisition equipment of the source image(s)"
-    item.PurposeOfReferenceCodeSequence = [CodedConcept("109101", "DCM", "Acquisition Equipment")]
+    purpose = Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "109101", "DCM"
+    purpose.CodeMeaning = "Acquisition Equipment"
+    item.PurposeOfReferenceCodeSequence = [purpose]
     return [item]
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from storage.errors import SchemaTooNew, StorageError
 from storage.objects import make_folder, sync, sync_folder
+from storage.sqlite import sqlite
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -39,22 +39,22 @@ def migrate(connection: Connection, scripts: Path, backup_folder: Path) -> Migra
 
     Raises SchemaTooNew.
     """
-    # Alembic is slow to import, and only the process that migrates needs it.
+    newest = _newest(scripts)
+    if _current(connection) == newest:
+        return MigrationOutcome(newest, newest, None)
+    # Alembic is slow to import, and only who has something to migrate needs it.
     from alembic import command
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     config = _config(scripts, connection)
     directory = ScriptDirectory.from_config(config)
     known = [script.revision for script in directory.walk_revisions()]  # newest first
-    before = MigrationContext.configure(connection).get_current_revision()
+    before = _current(connection)
     if before is not None and before not in known:
         raise SchemaTooNew(
             f"The database has schema {before}, made by a later release of Hilum; "
             f"this release knows up to {known[0]}."
         )
-    if before == known[0]:
-        return MigrationOutcome(before, before, None)
     backup = None
     if before is not None and connection.dialect.name == "sqlite":
         backup = _back_up(connection, backup_folder, before)
@@ -62,6 +62,22 @@ def migrate(connection: Connection, scripts: Path, backup_folder: Path) -> Migra
     if connection.dialect.name == "sqlite":
         _check_foreign_keys(connection)
     return MigrationOutcome(before, known[0], backup)
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
+    return None if row is None else str(row[0])
+
+
+def revisions(connection: Connection) -> tuple[str | None, str]:
+    """Return the schema's revision, None of a database without tables, and this release's."""
+    return _current(connection), _newest(MIGRATIONS)
+
+
+def _newest(scripts: Path) -> str:
+    return max(path.name[:4] for path in (scripts / "versions").glob("[0-9]*.py"))
 
 
 def _config(scripts: Path, connection: Connection) -> Config:
@@ -80,8 +96,8 @@ def _back_up(connection: Connection, folder: Path, revision: str) -> Path:
     path = folder / f"hilum-{revision}-{moment}.db"
     # A second connection: the first is inside the transaction that will migrate, and until
     # that commits this one sees the database as it was.
-    source = sqlite3.connect(str(connection.engine.url.database))
-    target = sqlite3.connect(path)
+    source = sqlite.connect(str(connection.engine.url.database))
+    target = sqlite.connect(path)
     try:
         source.backup(target)
     finally:

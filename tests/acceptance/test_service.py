@@ -233,9 +233,13 @@ def test_images_are_taken_while_the_classifier_is_broken(
     service = Service(tmp_path, config)
     sent = objects(demo_images, 2)
     with running(service, ready=False):
-        service.saw("worker.cannot_classify", 60)
+        said = service.saw("worker.cannot_classify", 60)
         assert {one.status for one in deliver(service, sent)} == {0x0000}
+        assert said["again_in_s"] == 60
         assert service.stop() == 0
+        # It said so once, and waits: it is not restarted again and again
+        assert len(service.events("worker.cannot_classify")) == 1
+        assert service.events("process.died") == []
     write_config(tmp_path, pacs.port)
     with running(service):
         until(lambda: len(pacs.stored) == 2, 60)

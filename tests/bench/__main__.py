@@ -16,9 +16,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import service, training
+from tests.bench import engine, pixels, plot, service, training
 
 OUT = Path("build") / "bench.json"
+PICTURE = Path("build") / "cost-against-load.svg"
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,29 @@ class Figure:
 
 Measure = Callable[[], Iterator[tuple[str, float, str]]]
 GROUPS: dict[str, Measure] = {
+    "engine": engine.engine,
+    "pixels": pixels.pixels,
     "receiving": service.receiving,
-    "the whole way": service.whole_way,
+    "whole way": service.whole_way,
+    "start": service.start,
+    "claim": service.queue,
+    "load": service.load,
     "training": training.training,
 }
 TARGETS: dict[str, tuple[float, bool]] = {
+    "classify against Keras predict": (8.0, True),
+    "int8 forward against its roofline": (1.25, False),
+    "the heat maps' share of a pass": (5.0, False),
+    "2500 x 2048 x 16 bit to network input": (15.0, False),
+    "JPEG 2000 to network input, full decode against reduced": (3.0, True),
+    "receiving against storescp": (1.0, True),
+    "receiving against Orthanc": (2.0, True),
+    "whole way, 10 MB each, synced, sustained": (10.0, True),
+    "acknowledgement to report, median": (300.0, False),
+    "acknowledgement to report, p99": (1000.0, False),
+    "first association, new storage": (2.0, False),
+    "memory under load, all processes": (700.0, False),
+    "claim at a million rows against a thousand": (1.5, False),
     "an epoch on cached features against uncached": (20.0, True),
 }
 
@@ -93,6 +112,11 @@ def main(chosen: list[str]) -> int:
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"machine": host, "figures": measured}, indent=1))
     console.print(f"written to {OUT}")
+    if plot.cost_against_load(measured, PICTURE):
+        console.print(f"drawn in {PICTURE}")
+    if unknown := set(TARGETS) - {each["name"] for each in measured} if not chosen else set():
+        console.print(f"[red]not measured: {', '.join(sorted(unknown))}[/red]")
+        return 1
     return 0
 
 

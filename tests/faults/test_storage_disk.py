@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.records import JobState
 from tests.faults.storage_victim import IMAGES
 from tests.storing import open_storage
 
@@ -42,7 +43,7 @@ def test_a_full_disk_refuses_and_accepts_again_when_there_is_space(tmp_path: Pat
 
 @pytest.mark.parametrize("call", ["fsync", "fdatasync"])
 def test_a_failed_sync_is_never_acknowledged(tmp_path: Path, call: str) -> None:
-    """EIO from the operating system: at fsync for our files, at fdatasync for SQLite's."""
+    """EIO from the operating system: at fsync for our files, at either for SQLite's."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     log = tmp_path / "log"
@@ -51,8 +52,11 @@ def test_a_failed_sync_is_never_acknowledged(tmp_path: Path, call: str) -> None:
         pytest.skip("strace may not trace here")
     calls = log.read_text().count(f"{call}(")
 
-    # A commit of SQLite syncs its journal twice, its folder, its file, and its journal again.
-    for at in range(calls // 2, calls // 2 + (5 if call == "fdatasync" else 2)):
+    if calls == 0:
+        pytest.skip("this SQLite syncs by fsync alone")
+
+    # A commit of SQLite syncs its log; or its journal twice, its folder, its file, and its journal.
+    for at in range(calls // 2, calls // 2 + 5):
         root = tmp_path / str(at)
         done = run(*trace, f"inject={call}:error=EIO:when={at}", *VICTIM, "life", str(root))
         (failed,) = [line for line in log.read_text().splitlines() if "INJECTED" in line]
@@ -69,5 +73,5 @@ def test_a_failed_sync_is_never_acknowledged(tmp_path: Path, call: str) -> None:
         assert run(*VICTIM, "life", str(root)).returncode == 0
         storage = open_storage(root)
         assert {row.sop_instance_uid for row in storage.queue.rows()} == set(IMAGES)
-        assert storage.queue.depth() == 0
+        assert {row.state for row in storage.queue.rows()} == {JobState.DONE}
         storage.database.close()

@@ -153,7 +153,9 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 def test_a_kill_at_any_system_call_loses_nothing(
     tmp_path: Path, calls: dict[str, int], call: str
 ) -> None:
-    assert calls[call] >= 3
+    assert sum(calls.values()) > 50
+    if calls[call] < 3:
+        pytest.skip(f"this SQLite does without {call}")
     points = range(1, calls[call] + 1) if SOAK else [calls[call] // 3, calls[call] * 2 // 3]
     for at in points:
         root = tmp_path / str(at)

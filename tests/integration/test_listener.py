@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import select
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -42,7 +45,7 @@ class Bench:
         self.database.migrate(root / "backups")
         self.objects = ObjectStore(root)
         self.queue = Queue(self.database)
-        self.listener = Listener(self.settings, self.objects, self.queue)
+        self.listener = Listener(self.settings, self.objects, lambda: self.queue)
         self.port = self.listener.start()
 
     def close(self) -> None:
@@ -257,6 +260,29 @@ def test_bytes_that_are_no_dicom_disturb_nobody(bench: Bench) -> None:
         with socket.create_connection(("127.0.0.1", bench.port), 5) as raw:
             raw.sendall(junk)
     assert store(bench, image()) == 0x0000
+
+
+def test_a_header_that_announces_4_gib_is_not_believed(bench: Bench) -> None:
+    with socket.create_connection(("127.0.0.1", bench.port), 5) as raw:
+        raw.sendall(b"\x01\x00\xff\xff\xff\xff" + bytes(1000))
+        assert raw.recv(1) == b""  # closed at once, with nothing allocated or awaited
+    assert store(bench, image()) == 0x0000
+
+
+def test_a_pdu_that_does_not_come_to_its_end_is_not_awaited(tmp_path: Path) -> None:
+    """A byte now and then keeps no connection open: the bound is on the whole PDU."""
+    bench = Bench(tmp_path, idle_timeout_s=1)
+    try:
+        with socket.create_connection(("127.0.0.1", bench.port), 20) as raw:
+            raw.sendall(b"\x01\x00\x00\x00\x10\x00")
+            started = time.monotonic()
+            with suppress(ConnectionError):
+                while not select.select([raw], [], [], 0.2)[0]:
+                    raw.sendall(b"x")
+                    assert time.monotonic() - started < 10
+        assert store(bench, image()) == 0x0000
+    finally:
+        bench.close()
 
 
 def test_a_dataset_cut_short_is_taken_as_it_came(bench: Bench) -> None:

@@ -31,7 +31,7 @@ def jpeg_2000() -> bytes:
 
 def rle() -> bytes:
     ds = make_radiograph(CELLS, 12, WindowCenter=2000, WindowWidth=3000)
-    ds.compress(RLELossless, generate_instance_uid=False)
+    ds.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     return part10(ds)
 
 

@@ -40,7 +40,6 @@ OWNERS = st.sampled_from(["w1", "w2"])
 STUDY_UIDS = st.sampled_from(["9.1", "9.1", "9.2"])
 HOW = st.sampled_from(["finish", "retry", "quarantine", "quarantine", "unreadable", "ignore"])
 BYTES = st.sampled_from([""] * 5 + ["other"])
-IGNORED = st.sampled_from([False] * 5 + [True])
 EVENTS = (
     ["accept"] * 3
     + ["claim", "end"] * 4
@@ -90,7 +89,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.answers = 0
         self.before: dict[JobId, JobState] = {}
         for number in range(1, 5):
-            self._accept(number, "", ignored=False)
+            self._accept(number, "")
 
     def teardown(self) -> None:
         if hasattr(self, "root"):
@@ -105,18 +104,17 @@ class QueueMachine(RuleBasedStateMachine):
         getattr(self, what)(data.draw)
 
     def accept(self, draw: Draw) -> None:
-        self._accept(draw(st.integers(1, 20)), draw(BYTES), draw(IGNORED))
+        self._accept(draw(st.integers(1, 20)), draw(BYTES))
 
-    def _accept(self, number: int, content: str, ignored: bool) -> None:
+    def _accept(self, number: int, content: str) -> None:
         self.now += 1  # so that a study need not wait for what came after it
         uid = f"1.{number}"
-        answer = self.storage.queue.accept(arrival(uid, content, self.now), ignored=ignored)
+        answer = self.storage.queue.accept(arrival(uid, content, self.now))
         if (uid, content) in self.accepted:
             assert answer is Acceptance.REPEATED
             return
         known = any(other == uid for other, _ in self.accepted)
-        wanted = Acceptance.CONFLICT if known else Acceptance.NEW
-        assert answer is (Acceptance.IGNORED if ignored else wanted)
+        assert answer is (Acceptance.CONFLICT if known else Acceptance.NEW)
         self.accepted[(uid, content)] = answer
 
     def claim(self, draw: Draw) -> None:

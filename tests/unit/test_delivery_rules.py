@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.delivery import Answer, delay_s, meaning
+from daemon.courier import Answer, delay_s, meaning
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon import contexts
+from daemon import commitment, contexts, listener
 from daemon.events import Event
 from docs import generate
+from storage.records import DeliveryState
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -23,6 +24,35 @@ def test_every_class_and_syntax_is_in_the_conformance_statement() -> None:
     text = (DOCS / "conformance-statement.md").read_text()
     for uid in [*contexts.IMAGES, *contexts.IGNORED, *contexts.TRANSFER_SYNTAXES]:
         assert uid in text
+
+
+def test_the_conformance_statement_has_the_order_of_annex_n() -> None:
+    text = (DOCS / "conformance-statement.md").read_text()
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    numbered = [heading.split(". ", 1)[1] for heading in headings if heading[0].isdigit()]
+    assert numbered == [
+        "Overview", "Table of contents", "Introduction", "Implementation model", "Services",
+        "Configuration", "Network communication details", "Security",
+    ]  # fmt: skip
+    assert [heading for heading in headings if heading.startswith("Annex")] == headings[8:]
+    contents = text[text.index("## 2.") : text.index("## 3.")]
+    for heading in headings:
+        assert heading in contents, heading
+
+
+def test_every_form_and_status_is_in_the_conformance_statement() -> None:
+    text = (DOCS / "conformance-statement.md").read_text()
+    proposed = text[text.index("<!-- proposed -->") : text.index("<!-- end proposed -->")]
+    for uid in [*contexts.REPORT_FORMS, *contexts.HEAT_MAPS.values(), *contexts.SENT_IN]:
+        assert uid in proposed
+    for status in [*listener.STATUS_CODES, *commitment.STATUS_CODES]:
+        assert f"{status:04X}H" in text
+
+
+def test_every_state_of_a_delivery_is_in_the_guide() -> None:
+    text = (DOCS / "operating-guide.md").read_text()
+    for state in DeliveryState:
+        assert f"| {state} |" in text, state
 
 
 def test_the_guide_names_only_events_that_exist() -> None:

@@ -110,8 +110,10 @@ def test_every_architecture_makes_a_graph(skips: tuple[str, ...], taps: tuple[st
         block7_filters=4, dense_units=3,
     )  # fmt: skip
     random = np.random.default_rng(1)
-    weights = {
-        name: random.normal(0, 0.5 / np.sqrt(max(1, np.prod(shape[:-1]))), shape).astype("f4")
+    weights = {  # of half precision, as a bundle keeps them
+        name: random.normal(0, 0.5 / np.sqrt(max(1, np.prod(shape[:-1]))), shape)
+        .astype("f2")
+        .astype("f4")
         for name, shape in weight_shapes(architecture).items()
     }
     for member in range(2):  # all units active, all gradients positive: no ReLU hides anything

@@ -60,7 +60,7 @@ def test_native_values_come_out_as_they_went_in(bits: int, syntax: UID) -> None:
 
 def encoded(ds: Dataset, cells: NDArray[Any], syntax: UID) -> Dataset:
     if syntax == RLELossless:
-        ds.compress(RLELossless, generate_instance_uid=False)
+        ds.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
         return ds
     if syntax == JPEGLSLossless:
         return compressed(ds, syntax, bytes(jpeg_ls.encode_array(cells)))

@@ -17,7 +17,7 @@ def test_the_text_holds_the_content_and_no_patient() -> None:
     assert "SECRET" not in text
     for finding in FINDINGS:
         assert f"Finding: {finding.code_meaning}" in text
-    assert "Probability: 0.873457" in text
+    assert "Probability: 0.8735" in text
     assert "Presence: Absent" in text
     assert "Vertical Pixel Spacing: 0.4 mm" in text
     assert str(LATERAL.reason) in text

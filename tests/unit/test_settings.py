@@ -20,6 +20,35 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert load(write(tmp_path, "")) == Settings()
 
 
+def test_heat_maps_are_captures_and_images_are_kept_a_month_unless_said_otherwise() -> None:
+    assert Settings().report.heat_map == "sc"
+    assert Settings().storage.retention_days == 30
+
+
+@pytest.mark.parametrize("kind", ["sc", "gsps", "none"])
+def test_each_kind_of_heat_map_can_be_set(tmp_path: Path, kind: str) -> None:
+    settings = load(write(tmp_path, f'[report]\nheat_map = "{kind}"'))
+    assert settings.report.heat_map == kind
+
+
+def test_images_can_be_kept_for_ever_and_commitment_asked_for(tmp_path: Path) -> None:
+    text = """
+    [storage]
+    retention_days = 0
+    [[pacs]]
+    name = "main"
+    ae_title = "PACS"
+    host = "10.0.0.9"
+    port = 104
+    storage_commitment = true
+    commitment_timeout_s = 600
+    """
+    settings = load(write(tmp_path, text))
+    assert settings.storage.retention_days == 0
+    assert settings.pacs[0].storage_commitment is True
+    assert settings.pacs[0].commitment_timeout_s == 600
+
+
 def test_a_full_file_is_read(tmp_path: Path) -> None:
     settings = load(
         write(
@@ -67,6 +96,17 @@ def test_a_full_file_is_read(tmp_path: Path) -> None:
             ["pacs.name", '"a"', "unique"],
         ),
         ("[dicom", ["not TOML"]),
+        ('[report]\nheat_map = "pdf"', ["report.heat_map", "'pdf'", "'sc', 'gsps' or 'none'"]),
+        ("[storage]\nretention_days = -1", ["storage.retention_days", "-1", "0"]),
+        ("[storage]\nretention_days = 40000", ["storage.retention_days", "36500"]),
+        (
+            '[[pacs]]\nname="a"\nae_title="A"\nhost="h"\nport=1\nstorage_commitment="maybe"',
+            ["pacs.0.storage_commitment", "'maybe'"],
+        ),
+        (
+            '[[pacs]]\nname="a"\nae_title="A"\nhost="h"\nport=1\ncommitment_timeout_s=0',
+            ["pacs.0.commitment_timeout_s", "1"],
+        ),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, text: str, told: list[str]) -> None:

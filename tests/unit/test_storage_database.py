@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import event, func, insert, select
 
-from storage.database import Database, journal_mode, lock_root, open_database
+from storage.database import Database, journal_mode, open_database
 from storage.errors import AlreadyServing, DatabaseBusy, DatabaseDamaged, StorageError
+from storage.root import lock_root
 from storage.schema import study
+from storage.sqlite import sqlite
 from tests.storing import arrival, open_storage
 
 A_STUDY = {
@@ -66,7 +68,7 @@ def test_every_connection_is_durable(
     version: tuple[int, int, int],
     mode: str,
 ) -> None:
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    monkeypatch.setattr(sqlite, "sqlite_version_info", version)
     database = open_storage(tmp_path).database
     assert database.journal_mode == mode.upper()
     for begin in (database.read, database.write):
@@ -98,10 +100,38 @@ def test_a_write_is_kept_and_an_exception_undoes_all_of_it(database: Database) -
     assert studies(database) == 1
 
 
+def test_a_write_within_another_is_a_part_of_it(database: Database) -> None:
+    """Queue, studies and outbox each write for themselves; a block around them is one commit."""
+    commits: list[None] = []
+    with database.read() as connection:
+        engine = connection.engine
+    event.listen(engine, "commit", lambda _: commits.append(None))
+
+    def write_two(then: Callable[[], None]) -> None:
+        with database.write() as connection:
+            connection.execute(insert(study).values(study_instance_uid="1.1", **A_STUDY))
+            with database.write() as inner:
+                inner.execute(insert(study).values(study_instance_uid="1.2", **A_STUDY))
+            assert studies(database) == 2  # a read within sees what was written
+            then()
+
+    def fail() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        write_two(fail)
+    assert commits == []
+    assert studies(database) == 0
+    commits.clear()
+    write_two(lambda: None)
+    assert len(commits) == 1
+    assert studies(database) == 2
+
+
 def test_a_read_sees_one_state_beside_a_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 3))
+    monkeypatch.setattr(sqlite, "sqlite_version_info", (3, 51, 3))
     database = open_storage(tmp_path).database
     with database.read() as reading:
         count = select(func.count()).select_from(study)
@@ -115,7 +145,7 @@ def test_a_read_sees_one_state_beside_a_writer(
 def test_another_process_that_keeps_the_lock_makes_it_busy(
     database: Database, tmp_path: Path
 ) -> None:
-    other = sqlite3.connect(tmp_path / "hilum.db", isolation_level=None)
+    other = sqlite.connect(tmp_path / "hilum.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(DatabaseBusy), database.write():
         pass

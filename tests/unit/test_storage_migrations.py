@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,9 @@ from alembic.runtime.migration import MigrationContext
 from storage.database import open_database
 from storage.errors import SchemaTooNew, StorageError
 from storage.migrations import MIGRATIONS
+from storage.outbox import Outbox
 from storage.schema import metadata
+from storage.sqlite import sqlite
 from tests.storing import arrival, open_storage
 
 LATER = """
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0001"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -32,19 +33,24 @@ def upgrade():
 """
 
 
+# Revisions are numbered, so that the last by name is the newest.
+HEAD = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
 def with_a_later_revision(folder: Path, then: str = "") -> Path:
     scripts = folder / "migrations 100%"
     shutil.copytree(MIGRATIONS, scripts)
-    (scripts / "versions" / "9999_later.py").write_text(LATER.format(then=then))
+    (scripts / "versions" / "9999_later.py").write_text(LATER.format(then=then, head=HEAD))
     return scripts
 
 
 def definitions(path: Path) -> dict[str, list[str]]:
     """Return each table's and index's definition, its lines sorted: their order says nothing."""
-    with sqlite3.connect(path) as connection:
+    with sqlite.connect(path) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         return {
-            name: sorted(line.strip().rstrip(",") for line in sql.splitlines())
+            # the name of a table that was rebuilt stands in quotes
+            name: sorted(line.strip().rstrip(",").replace('"', "") for line in sql.splitlines())
             for name, sql in rows
             if name != "alembic_version"
         }
@@ -80,14 +86,14 @@ def test_an_older_database_is_backed_up_and_keeps_its_rows(tmp_path: Path) -> No
         tmp_path / "backups", scripts=with_a_later_revision(tmp_path)
     )
 
-    assert (outcome.before, outcome.after) == ("0001", "9999")
+    assert (outcome.before, outcome.after) == (HEAD, "9999")
     assert "note" in str(definitions(tmp_path / "root" / "hilum.db")["instance"])
     assert storage.queue.counts().jobs["pending"] == 1  # type: ignore[index]
     assert outcome.backup is not None
     assert "note" not in str(definitions(outcome.backup)["instance"])
     backup = open_database(f"sqlite:///{outcome.backup}")
     assert backup.quick_check() == []
-    with sqlite3.connect(outcome.backup) as connection:
+    with sqlite.connect(outcome.backup) as connection:
         assert connection.execute("SELECT sop_instance_uid FROM instance").fetchall() == [
             ("1.2.3",)
         ]
@@ -119,3 +125,35 @@ def test_a_database_of_a_later_release_is_refused_untouched(tmp_path: Path) -> N
     with pytest.raises(SchemaTooNew, match="9999"):
         storage.database.migrate(tmp_path / "backups")
     assert definitions(tmp_path / "root" / "hilum.db") == before
+
+
+def test_a_database_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(MIGRATIONS, first)
+    for path in (first / "versions").glob("[0-9]*.py"):
+        if not path.name.startswith("0001"):
+            path.unlink()
+    path = tmp_path / "hilum.db"
+    database = open_database(f"sqlite:///{path}")
+    database.migrate(tmp_path / "backups", scripts=first)
+    with database.write() as connection:
+        for row in (
+            "study VALUES (1, '9.1', 'reported', 1, 1, 1, 1, 0, 1, NULL, NULL, 1, 2, NULL, NULL)",
+            "report VALUES (1, 1, 1, 1, '7.1', '1.2', 'ab', 9, 2)",
+            "delivery VALUES (1, 1, 'a', 'stored', 2, 1, 1, NULL, NULL, 3, '0000', NULL)",
+            "delivery VALUES (2, 1, 'b', 'sending', 2, 1, 1, 'd', 9, NULL, NULL, NULL)",
+        ):
+            connection.exec_driver_sql(f"INSERT INTO {row}")
+    outcome = database.migrate(tmp_path / "backups")
+    assert (outcome.before, outcome.after) == ("0001", HEAD)
+    outbox = Outbox(database)
+    assert [(row.pacs, row.state, row.sop_instance_uid) for row in outbox.rows()] == [
+        ("b", "sending", "7.1"),
+        ("a", "stored", "7.1"),
+    ]
+    assert outbox.reset_sending() == 1
+
+    fresh = open_database(f"sqlite:///{tmp_path}/fresh.db")
+    with fresh.write() as connection:
+        metadata.create_all(connection)
+    assert definitions(path) == definitions(tmp_path / "fresh.db")

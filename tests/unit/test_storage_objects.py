@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ObjectDamaged, ObjectMissing, OutOfSpace, SyncFailed
-from storage.objects import ObjectStore
+from storage.objects import ObjectStore, RecentObjects
 from tests.storing import sha256
 
 ENOUGH = 1 << 62  # more bytes than any disk has
@@ -61,9 +61,22 @@ def test_an_object_that_is_gone_is_named(store: ObjectStore) -> None:
         store.read(sha256("never put"))
 
 
+def test_what_was_read_last_is_read_once(store: ObjectStore) -> None:
+    first, second, third = (store.put(bytes([n]) * 1000).sha256 for n in range(3))
+    recent = RecentObjects(store, 2500)
+    for sha in (first, second, first):
+        recent.read(sha)
+    store.path(first).unlink()
+    store.path(second).unlink()
+    assert recent.read(first) == bytes(1000)
+    recent.read(third)  # the limit is reached: the one that nobody wanted again goes
+    assert recent.read(first) == bytes(1000)
+    with pytest.raises(ObjectMissing):
+        recent.read(second)
+
+
 def test_a_reserve_that_would_be_touched_refuses_before_writing(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path, reserve_bytes=ENOUGH)
-    assert not store.has_space()
     with pytest.raises(OutOfSpace):
         store.put(b"image")
     assert not store.exists(sha256("image"))
@@ -76,7 +89,6 @@ def test_the_reserve_counts_what_is_about_to_be_written(
     monkeypatch.setattr(os, "statvfs", lambda _: figures)  # others write to this disk too
     free_bytes = figures.f_bavail * figures.f_frsize
     store = ObjectStore(tmp_path, reserve_bytes=free_bytes - 5)
-    assert store.has_space()
     assert store.put(b"image").size_bytes == 5
     with pytest.raises(OutOfSpace):
         store.put(b"images")

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import String, event, insert, update
 from sqlalchemy.dialects import postgresql
 
+from storage.commitments import Commitments
 from storage.database import Database
 from storage.jobs import claimable
 from storage.records import DeliveryState, JobState, StudyState
+from storage.retention import Retention
 from storage.schema import delivery, instance, job, report, study
 from tests.storing import Storage, analysed, arrival, new_report, open_storage
 
@@ -124,6 +126,13 @@ def test_the_claim_stays_on_its_index(storage: Storage) -> None:
         assert plan[0].startswith("SEARCH job USING INDEX ix_job_claim (state=?)")
 
 
+def test_a_fresh_claim_stays_on_its_index_as_well(storage: Storage) -> None:
+    found = plans(storage, lambda: storage.queue.claim("w1", 60, 2e6, fresh=True))
+    assert_indexed(found)
+    for plan in found[:2]:
+        assert plan[0].startswith("SEARCH job USING INDEX ix_job_claim (state=?)")
+
+
 def test_a_queue_of_waiting_retries_is_passed_over_within_the_index(storage: Storage) -> None:
     (looked,) = plans(storage, lambda: storage.queue.claim("w1", 60, -1))
     assert looked[0].startswith("SEARCH job USING INDEX ix_job_claim (state=?)")
@@ -184,20 +193,35 @@ def test_deliveries_are_claimed_by_index(storage: Storage) -> None:
         assert plan[0].startswith(f"SEARCH delivery USING INDEX {used}")
 
 
-def test_the_next_delivery_is_found_by_index(storage: Storage) -> None:
-    (plan,) = plans(storage, lambda: storage.outbox.next_due("a"))
-    assert_indexed([plan])
-    assert "ix_delivery_claim (state=? AND pacs=?)" in plan[0]
+def test_commitments_are_asked_for_and_reported_by_index(storage: Storage) -> None:
+    commitments = Commitments(storage.database)
+    with storage.database.write() as connection:
+        stored = update(delivery).where(delivery.c.state == DeliveryState.STORED)
+        connection.execute(
+            stored.values(
+                state=DeliveryState.COMMITTING, sent_uid="7." + delivery.c.id.cast(String)
+            )
+        )
+    found = plans(storage, lambda: commitments.ask("a", "5.1", 10, 2e6, 1e6))
+    assert len(found) == 4
+    assert_indexed(found)
+    found = plans(storage, lambda: commitments.report("5.1", ["7.2"], {"7.4": "0112H"}, 1e6, 1e6))
+    assert_indexed(found)
+    commitments.waive("a")
+
+
+def test_what_may_be_deleted_is_found_by_index(storage: Storage) -> None:
+    found = plans(storage, lambda: Retention(storage.database).begin(2e6, 10))
+    for plan in found:
+        scans = [step for step in plan if step.startswith("SCAN")]
+        assert set(scans) <= {"SCAN CONSTANT ROW", "SCAN (subquery-1)"}, plan  # the list of ids
+    used = "ix_instance_removal_received_at (removal=? AND received_at<?)"
+    assert any(used in step for plan in found for step in plan)
 
 
 @pytest.mark.parametrize("name", ["overdue", "release_expired", "release_all"])
 def test_leases_are_looked_up_by_state(storage: Storage, name: str) -> None:
     assert_indexed(plans(storage, lambda: getattr(storage.queue, name)(0)))
-
-
-def test_the_depth_is_counted_on_the_index(storage: Storage) -> None:
-    (plan,) = plans(storage, storage.queue.depth)
-    assert plan == ["SEARCH job USING COVERING INDEX ix_job_claim (state=?)"]
 
 
 def test_on_postgresql_claims_skip_what_another_has_locked() -> None:

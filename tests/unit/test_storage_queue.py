@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from storage.records import (
     Result,
     ResultStatus,
 )
+from storage.sqlite import sqlite
 from tests.storing import Storage, analysed, arrival, open_storage
 
 
@@ -78,15 +78,6 @@ def test_other_bytes_under_a_known_uid_are_kept_and_quarantined(queue: Queue) ->
     assert len({row.sha256 for row in queue.rows()}) == 3
 
 
-def test_an_ignored_object_is_done_without_a_result(queue: Queue) -> None:
-    assert queue.accept(arrival("1.2"), ignored=True) is Acceptance.IGNORED
-    assert queue.accept(arrival("1.2"), ignored=True) is Acceptance.REPEATED
-    assert queue.accept(arrival("1.2", "edited by the PACS"), ignored=True) is Acceptance.IGNORED
-    assert {row.state for row in queue.rows()} == {JobState.DONE}
-    assert queue.show(queue.rows()[0].id).result is None
-    assert queue.claim("w1", 60, 100) is None
-
-
 def test_the_same_image_100_times_over_5_connections_makes_one_job(tmp_path: Path) -> None:
     queues = [open_storage(tmp_path).queue]
     queues += [Queue(open_database(f"sqlite:///{tmp_path}/hilum.db")) for _ in range(4)]
@@ -133,10 +124,24 @@ def test_what_was_received_first_is_claimed_first(queue: Queue) -> None:
 
 
 def test_an_idle_claim_takes_no_write_lock(queue: Queue, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "hilum.db", isolation_level=None) as writer:
+    with sqlite.connect(tmp_path / "hilum.db", isolation_level=None) as writer:
         writer.execute("BEGIN IMMEDIATE")
         assert queue.claim("w1", 60, 100) is None
         writer.execute("ROLLBACK")
+
+
+def test_a_fresh_claim_passes_over_what_was_ever_claimed(queue: Queue) -> None:
+    """What may have ended its worker is not worked on beside another image."""
+    for number in (1, 2):
+        queue.accept(arrival(f"1.{number}", received_at=number))
+    first = claimed(queue)
+    queue.release("w1", 100)
+    fresh = queue.claim("w1", 60, 100, fresh=True)
+    assert fresh is not None
+    assert fresh.instance.arrival.sop_instance_uid == "1.2"
+    assert queue.claim("w1", 60, 100, fresh=True) is None
+    again = claimed(queue)
+    assert (again.id, again.attempts) == (first.id, 2)
 
 
 def test_a_clock_set_back_holds_no_new_job_up(queue: Queue) -> None:
@@ -359,7 +364,7 @@ def test_a_conflict_may_be_retried_by_hand(queue: Queue) -> None:
     queue.accept(arrival("1.2", "second"))
     (conflict,) = queue.rows([JobState.QUARANTINED])
     queue.retry_by_hand(conflict.id, 100)
-    assert queue.depth() == 2
+    assert len(queue.rows([JobState.PENDING])) == 2
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -420,7 +425,8 @@ def test_rows_are_the_newest_first_of_the_states_asked_for(queue: Queue) -> None
 def test_counts_name_every_state(queue: Queue) -> None:
     queue.accept(arrival("1.1"))
     queue.accept(arrival("1.2"))
-    queue.accept(arrival("1.3"), ignored=True)
+    queue.accept(arrival("1.3"))
+    queue.finish(claimed(queue), analysed(), "9.9", 0, 100)
     claimed(queue)
     assert queue.counts() == Counts(
         jobs={
@@ -431,7 +437,6 @@ def test_counts_name_every_state(queue: Queue) -> None:
         },
         deliveries=dict.fromkeys(DeliveryState, 0),
     )
-    assert queue.depth() == 2
 
 
 def test_open_objects_are_those_that_unfinished_jobs_need(queue: Queue) -> None:

@@ -1,0 +1,75 @@
+"""What the service does to the database itself: order at the start, and after a process died."""
+
+from __future__ import annotations
+
+import time
+
+from daemon import logs
+from daemon.events import Event
+from daemon.settings import Settings
+from storage.database import open_database
+from storage.errors import StorageError
+from storage.objects import ObjectStore
+from storage.outbox import Outbox
+from storage.queue import Queue
+from storage.studies import Studies
+
+
+def recover(settings: Settings) -> None:
+    """Bring the storage into order after whatever ended the last run.
+
+    Raises StorageError where it cannot be used.
+    """
+    log, database = logs.get(), open_database(settings.storage.url)
+    root = settings.storage.root
+    outcome = database.migrate(root / "backups")
+    log.info(Event.DATABASE_OPENED, journal_mode=database.journal_mode)
+    if outcome.changed:
+        log.info(
+            Event.DATABASE_MIGRATED, before=outcome.before, after=outcome.after,
+            backup=str(outcome.backup) if outcome.backup else None,
+        )  # fmt: skip
+    for fault in database.quick_check():
+        raise StorageError(f"the database is damaged: {fault}")
+    objects = ObjectStore(root, settings.storage.reserve_bytes)
+    objects.sweep()
+    # The lock on the root is ours: whoever claimed anything is dead
+    now = time.time()
+    queue, outbox = Queue(database), Outbox(database)
+    released = queue.release_all(now) + outbox.reset_sending()
+    if released:
+        log.warning(Event.CLAIMS_RELEASED, process="all", count=released)
+    for sha256 in [
+        *queue.open_objects(),
+        *Studies(database).open_objects(),
+        *outbox.open_objects(),
+    ]:
+        if not objects.exists(sha256):
+            log.error(Event.OBJECT_LOST, sha256=sha256)
+    database.close()
+
+
+class Claims:
+    """What the processes of the service hold."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = open_database(settings.storage.url)
+        self._queue, self._outbox = Queue(self._database), Outbox(self._database)
+
+    def release(self, role: str, owner: str) -> int:
+        """Give back at once what a process held that has died; return how many claims."""
+        if role == "worker":
+            return self._queue.release(owner, time.time())
+        return self._outbox.release(owner) if role == "delivery" else 0
+
+    def overdue(self) -> set[str]:
+        """Return who holds a claim on an image or a study past its lease."""
+        return self._queue.overdue(time.time())
+
+    def release_overdue(self) -> None:
+        """Give back what is held past its lease, by whomever."""
+        self._queue.release_expired(time.time())
+
+    def close(self) -> None:
+        """Close every connection; the next use opens one again."""
+        self._database.close()
