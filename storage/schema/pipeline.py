@@ -1,99 +1,45 @@
-"""The tables. Times are UNIX seconds, and no patient data stands here apart from UIDs.
+"""An image's way: study, instance, job, result, report, delivery.
 
-Any change needs a migration; a test compares the two.
+Times are UNIX seconds, and no patient data stands here apart from UIDs.
 """
 
 from __future__ import annotations
-
-from enum import StrEnum
 
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
     Double,
-    Enum,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
     column,
-    or_,
 )
 
 from storage.records import DeliveryState, JobState, Removal, ResultStatus, StudyState
-
-FREE_TEXT = 1000  # characters kept of a reason or an error
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    }
-)
-
-
-def _uid(name: str) -> Column[str]:
-    return Column(name, String(64), nullable=False)
-
-
-def _time(name: str, *, nullable: bool = False) -> Column[float]:
-    return Column(name, Double, nullable=nullable)
-
-
-def _state(name: str, states: type[StrEnum], *, nullable: bool = False) -> Column[str]:
-    kind = Enum(
-        states,
-        name=name,
-        native_enum=False,
-        create_constraint=True,
-        length=16,
-        values_callable=lambda members: [member.value for member in members],
-    )
-    return Column(name, kind, nullable=nullable)
-
-
-def _claim(running: str) -> list[Column[object] | CheckConstraint]:
-    """What a claim writes. A row is in its claimed state exactly while it has a lease."""
-    held, free = column("lease_until").is_not(None), column("lease_until").is_(None)
-    state = column("state", String)
-    return [
-        Column("attempts", Integer, nullable=False),
-        Column("token", Integer, nullable=False),
-        Column("owner", String(128)),
-        Column("lease_until", Double),
-        CheckConstraint(or_((state == running) & held, (state != running) & free), name="lease"),
-    ]
-
-
-def _reason() -> list[Column[str]]:
-    return [Column("reason_code", String(64)), Column("reason", String(FREE_TEXT))]
-
+from storage.schema.base import FREE_TEXT, claim, metadata, reason, state, time, uid
 
 study = Table(
     "study",
     metadata,
     Column("id", Integer, primary_key=True),
-    _uid("study_instance_uid"),
-    _state("state", StudyState),
-    _time("last_received_at"),
-    _time("due_at"),
+    uid("study_instance_uid"),
+    state("state", StudyState),
+    time("last_received_at"),
+    time("due_at"),
     # Counts the results that came or changed. A report names the one it was built at, so that
     # no second report can be made of the same results.
     Column("revision", Integer, nullable=False),
     Column("claimed_revision", Integer),
-    *_claim("reporting"),
+    *claim("reporting"),
     Column("report_version", Integer, nullable=False),
-    _time("reported_at", nullable=True),
-    *_reason(),
+    time("reported_at", nullable=True),
+    *reason(),
     UniqueConstraint("study_instance_uid"),
     Index(None, "state", "due_at"),
 )
@@ -102,19 +48,19 @@ instance = Table(
     "instance",
     metadata,
     Column("id", Integer, primary_key=True),
-    _uid("sop_instance_uid"),
-    _uid("sop_class_uid"),
-    _uid("transfer_syntax_uid"),
+    uid("sop_instance_uid"),
+    uid("sop_class_uid"),
+    uid("transfer_syntax_uid"),
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("calling_ae", String(16), nullable=False),
     Column("called_ae", String(16), nullable=False),
     Column("peer_address", String(64), nullable=False),
-    _time("received_at"),
+    time("received_at"),
     Column("contested", Boolean, nullable=False),  # came under a UID that had other bytes
     Column("repeats", Integer, nullable=False),
     Column("study_id", ForeignKey("study.id")),  # unknown until the dataset has been read
-    _state("removal", Removal, nullable=True),
+    state("removal", Removal, nullable=True),
     UniqueConstraint("sop_instance_uid", "sha256"),
     Index(None, "study_id"),
     Index(None, "removal", "received_at"),
@@ -132,12 +78,12 @@ job = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("instance_id", ForeignKey("instance.id"), nullable=False),
-    _state("state", JobState),
-    _time("received_at"),  # the instance's, here for the index
-    _time("not_before"),  # 0: at once, whatever the clock says
-    *_claim("running"),
-    *_reason(),
-    _time("changed_at"),
+    state("state", JobState),
+    time("received_at"),  # the instance's, here for the index
+    time("not_before"),  # 0: at once, whatever the clock says
+    *claim("running"),
+    *reason(),
+    time("changed_at"),
     UniqueConstraint("instance_id"),
     Index("ix_job_claim", "state", "received_at", "id", "not_before"),
 )
@@ -147,10 +93,10 @@ result = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("instance_id", ForeignKey("instance.id"), nullable=False),
-    _state("status", ResultStatus),
+    state("status", ResultStatus),
     Column("bundle", String(128)),
-    *_reason(),
-    _time("created_at"),
+    *reason(),
+    time("created_at"),
     UniqueConstraint("instance_id"),
 )
 
@@ -191,11 +137,11 @@ report = Table(
     Column("study_id", ForeignKey("study.id"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("revision", Integer, nullable=False),  # of the study, when the report was claimed
-    _uid("sop_instance_uid"),
-    _uid("sop_class_uid"),
+    uid("sop_instance_uid"),
+    uid("sop_class_uid"),
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", Integer, nullable=False),
-    _time("created_at"),
+    time("created_at"),
     UniqueConstraint("study_id", "version"),
     UniqueConstraint("study_id", "revision"),
     UniqueConstraint("sop_instance_uid"),
@@ -209,12 +155,12 @@ companion = Table(
     Column("id", Integer, primary_key=True),
     Column("report_id", ForeignKey("report.id"), nullable=False),  # the first that needed it
     Column("position", Integer, nullable=False),
-    _uid("sop_instance_uid"),
-    _uid("sop_class_uid"),
+    uid("sop_instance_uid"),
+    uid("sop_class_uid"),
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", Integer, nullable=False),
-    _time("created_at"),
-    _state("removal", Removal, nullable=True),
+    time("created_at"),
+    state("removal", Removal, nullable=True),
     UniqueConstraint("sop_instance_uid"),
     UniqueConstraint("report_id", "position"),
     Index(None, "removal", "created_at"),
@@ -225,10 +171,10 @@ commitment = Table(
     "commitment",
     metadata,
     Column("id", Integer, primary_key=True),
-    _uid("transaction_uid"),
+    uid("transaction_uid"),
     Column("pacs", String(64), nullable=False),
-    _time("asked_at"),
-    _time("answered_at", nullable=True),
+    time("asked_at"),
+    time("answered_at", nullable=True),
     UniqueConstraint("transaction_uid"),
 )
 
@@ -238,7 +184,7 @@ peer = Table(
     Column("pacs", String(64), primary_key=True),
     Column("fingerprint", String(64), nullable=False),
     Column("accepted", Text, nullable=False),  # JSON: SOP class UID to transfer syntax UID
-    _time("learnt_at"),
+    time("learnt_at"),
 )
 
 delivery = Table(
@@ -247,10 +193,10 @@ delivery = Table(
     Column("id", Integer, primary_key=True),
     Column("report_id", ForeignKey("report.id"), nullable=False),
     Column("pacs", String(64), nullable=False),
-    _state("state", DeliveryState),
-    _time("next_attempt_at"),
-    *_claim("sending"),
-    _time("stored_at", nullable=True),
+    state("state", DeliveryState),
+    time("next_attempt_at"),
+    *claim("sending"),
+    time("stored_at", nullable=True),
     Column("last_status", String(64)),
     Column("last_error", String(FREE_TEXT)),
     Column("companion_id", ForeignKey("companion.id")),  # none: the report itself

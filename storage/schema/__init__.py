@@ -1,0 +1,32 @@
+"""The tables, one module for each area. Any change needs a migration; a test compares the two."""
+
+from storage.schema.base import FREE_TEXT, metadata
+from storage.schema.pipeline import (
+    attention,
+    commitment,
+    companion,
+    delivery,
+    finding,
+    instance,
+    job,
+    peer,
+    report,
+    result,
+    study,
+)
+
+__all__ = [
+    "FREE_TEXT",
+    "attention",
+    "commitment",
+    "companion",
+    "delivery",
+    "finding",
+    "instance",
+    "job",
+    "metadata",
+    "peer",
+    "report",
+    "result",
+    "study",
+]
