@@ -152,6 +152,14 @@ class PacsSettings(_Section):
     )
 
 
+class WebSettings(_Section):
+    """The pages, the API and DICOMweb."""
+
+    bind: str = Field("127.0.0.1", description="IP address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    tls: Literal[False] = Field(False, description="HTTPS; not part of this release.")
+
+
 class Settings(BaseSettings):
     """The whole configuration file."""
 
@@ -162,6 +170,7 @@ class Settings(BaseSettings):
     classifier: ClassifierSettings = ClassifierSettings()
     report: ReportSettings = ReportSettings()
     pacs: tuple[PacsSettings, ...] = ()
+    web: WebSettings = WebSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -232,4 +241,5 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "classifier": ClassifierSettings,
     "report": ReportSettings,
     "pacs": PacsSettings,
+    "web": WebSettings,
 }

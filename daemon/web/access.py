@@ -1,0 +1,61 @@
+"""Who asks, and whether they may.
+
+Every route declares its reader: ``person: Annotated[Person, Depends(allow(...))]``. One that
+declares none is refused by the application, so that a forgotten check shows at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fastapi import HTTPException, Request
+
+
+class Role(StrEnum):
+    """What an account may do; each person has one."""
+
+    RADIOLOGIST = "radiologist"  # reads and reviews studies
+    ADMINISTRATOR = "administrator"  # runs the service; reads no patient's study
+    AUDITOR = "auditor"  # reads the audit trail, and changes nothing
+
+
+class Scope(StrEnum):
+    """What an API token may do; each token names some."""
+
+    STUDIES = "studies:read"  # studies, results, objects, DICOMweb
+    REVIEWS = "reviews:write"
+    HEALTH = "health:read"
+    ADMIN = "admin:write"
+    AUDIT = "audit:read"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who asks: an account in a session, or by a token with its `scopes`."""
+
+    account: int
+    login: str
+    name: str  # as shown
+    person_name: str  # as VR PN: family^given^middle^prefix^suffix
+    role: Role
+    blinded: bool = False  # reads first, and sees the computer's result afterwards
+    scopes: frozenset[Scope] | None = None  # None in a session: whatever the role may
+
+
+def allow(*roles: Role, scope: Scope | None = None) -> Callable[[Request], Awaitable[Person]]:
+    """A dependency that gives the person, who has one of the roles, or a token with the scope."""
+
+    async def check(request: Request) -> Person:
+        person: Person | None = getattr(request.state, "person", None)
+        if person is None:
+            raise HTTPException(401, "Sign in first.")
+        if person.scopes is not None:
+            if scope is None or scope not in person.scopes:
+                raise HTTPException(403, "The token has no such scope.")
+        elif person.role not in roles:
+            raise HTTPException(403, "Your role does not allow this.")
+        return person
+
+    return check
