@@ -14,6 +14,7 @@ from storage.schema.pipeline import (
     result,
     study,
 )
+from storage.schema.reviews import label, review, review_answer
 
 __all__ = [
     "FREE_TEXT",
@@ -24,9 +25,12 @@ __all__ = [
     "finding",
     "instance",
     "job",
+    "label",
     "metadata",
     "peer",
     "report",
     "result",
+    "review",
+    "review_answer",
     "study",
 ]
