@@ -19,7 +19,7 @@ from storage.review_records import (
     ReviewKind,
     ReviewState,
 )
-from storage.schema import instance, report, review, review_answer, study
+from storage.schema import delivery, instance, report, review, review_answer, study
 
 
 def to_reviews(
@@ -54,11 +54,9 @@ def waits(study_id: ColumnElement[int]) -> Exists:
     )
 
 
-def next_reading(connection: Connection, study_id: StudyId) -> Reading | None:
-    """Return what the next version is to say, where a review waits for one.
-
-    One version for each review, in the order in which they took effect.
-    """
+def whereabouts(connection: Connection, study_id: StudyId, version: int) -> AnyRow:
+    """Return a version's `predecessor_uid`, whether any was `sent`, the id of the review that
+    `waits` for one, and whether any was `said`."""
     of_study = review.c.study_id == study_id
     waiting = (
         select(review.c.id)
@@ -66,10 +64,32 @@ def next_reading(connection: Connection, study_id: StudyId) -> Reading | None:
         .where(review.c.kind == ReviewKind.REVIEW)
         .order_by(review.c.effective_at, review.c.id)
         .limit(1)
+        .scalar_subquery()
     )
-    review_id = connection.execute(waiting).scalar_one_or_none()
-    if review_id is None:
-        return None
+    said = select(review.c.id).where(of_study, review.c.state == ReviewState.REPORTED).exists()
+    earlier = report.alias("earlier")
+    sent = (
+        select(delivery.c.id)
+        .join(earlier, delivery.c.report_id == earlier.c.id)
+        .where(earlier.c.study_id == study_id)
+        .exists()
+    )
+    query = select(
+        report.c.sop_instance_uid.label("predecessor_uid"),
+        sent.label("sent"),
+        waiting.label("waits"),
+        said.label("said"),
+    )
+    return connection.execute(
+        query.where(report.c.study_id == study_id, report.c.version == version - 1)
+    ).one()
+
+
+def reading_of(connection: Connection, study_id: StudyId, review_id: ReviewId) -> Reading:
+    """Return what a version for that review is made of.
+
+    One version for each review, in the order in which they took effect.
+    """
     base = connection.execute(
         select(report)
         .where(report.c.study_id == study_id, report.c.review_id.is_(None))
@@ -78,7 +98,8 @@ def next_reading(connection: Connection, study_id: StudyId) -> Reading | None:
     ).one()
     reviews = to_reviews(
         connection,
-        of_study & ((review.c.version > base.version) | (review.c.id == review_id)),
+        (review.c.study_id == study_id)
+        & ((review.c.version > base.version) | (review.c.id == review_id)),
         review.c.effective_at,
         review.c.id,
     )

@@ -15,7 +15,7 @@ from storage.companions import enqueue
 from storage.database import Database
 from storage.errors import LostClaim, NotFound
 from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand
-from storage.readings import mark_said, next_reading, said_before, waits
+from storage.readings import mark_said, reading_of, said_before, waits, whereabouts
 from storage.records import (
     AnsweredInstance,
     JobState,
@@ -29,8 +29,8 @@ from storage.records import (
     Token,
 )
 from storage.results import AnyRow, answered, cut
-from storage.review_records import Reading
-from storage.schema import delivery, instance, job, report, study
+from storage.review_records import Review, ReviewId
+from storage.schema import instance, job, report, study
 
 _NEVER = 1e18  # later than any time
 
@@ -56,33 +56,31 @@ class Studies:
             row = connection.execute(_claimable(now)).first()
             if row is None:
                 return None
-            token = row.token + 1
-            study_id, first = StudyId(row.id), row.report_version == 0
-            reading = None if first else next_reading(connection, study_id)
+            claim = StudyJob(
+                id=StudyId(row.id),
+                study_instance_uid=row.study_instance_uid,
+                version=row.report_version + 1,
+                predecessor_uid=None,
+                token=Token(row.token + 1),
+                instances=(),
+            )
+            if claim.version > 1:
+                claim = _after(connection, claim)
+            reading = claim.reading
             connection.execute(
                 update(study)
-                .where(study.c.id == row.id)
+                .where(study.c.id == claim.id)
                 .values(
                     state=StudyState.REPORTING,
                     claimed_revision=(
                         study.c.revision if reading is None else reading.base_revision
                     ),
                     attempts=study.c.attempts + 1,
-                    token=token,
+                    token=claim.token,
                     owner=owner,
                     lease_until=now + lease_s,
                 )
             )
-            claim = StudyJob(
-                id=study_id,
-                study_instance_uid=row.study_instance_uid,
-                version=row.report_version + 1,
-                predecessor_uid=None,
-                token=Token(token),
-                instances=(),
-            )
-            if not first:
-                claim = _after(connection, claim, reading)
             if reading is not None:
                 return claim
             return replace(claim, instances=answered(connection, instance.c.study_id == row.id))
@@ -212,23 +210,20 @@ def _oldest_unknown(state: JobState) -> ColumnElement[float]:
     return func.coalesce(oldest, _NEVER)
 
 
-def _after(connection: Connection, claim: StudyJob, reading: Reading | None) -> StudyJob:
+def _after(connection: Connection, claim: StudyJob) -> StudyJob:
     """Complete a claim on a study that has a report."""
-    predecessor = select(report.c.sop_instance_uid).where(
-        report.c.study_id == claim.id, report.c.version == claim.version - 1
-    )
-    sent = (
-        select(delivery.c.id)
-        .join(report, delivery.c.report_id == report.c.id)
-        .where(report.c.study_id == claim.id)
-        .limit(1)
-    )
+    found = whereabouts(connection, claim.id, claim.version)
+    reading, said = None, tuple[Review, ...]()
+    if found.waits is not None:
+        reading = reading_of(connection, claim.id, ReviewId(found.waits))
+    elif found.said:
+        said = said_before(connection, claim.id)
     return replace(
         claim,
-        predecessor_uid=connection.execute(predecessor).scalar_one(),
+        predecessor_uid=found.predecessor_uid,
         reading=reading,
-        said=said_before(connection, claim.id) if reading is None else (),
-        sent=connection.execute(sent).first() is not None,
+        said=said,
+        sent=bool(found.sent),
     )
 
 
