@@ -14,6 +14,7 @@ from storage.schema.pipeline import (
     result,
     study,
 )
+from storage.schema.worklist import image_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
@@ -22,6 +23,7 @@ __all__ = [
     "companion",
     "delivery",
     "finding",
+    "image_header",
     "instance",
     "job",
     "metadata",
@@ -29,4 +31,6 @@ __all__ = [
     "report",
     "result",
     "study",
+    "study_finding",
+    "study_header",
 ]
