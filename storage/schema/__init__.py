@@ -1,5 +1,6 @@
 """The tables, one module for each area. Any change needs a migration; a test compares the two."""
 
+from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
 from storage.schema.pipeline import (
     attention,
@@ -18,7 +19,10 @@ from storage.schema.worklist import image_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
+    "account",
+    "api_token",
     "attention",
+    "audit",
     "commitment",
     "companion",
     "delivery",
@@ -30,6 +34,7 @@ __all__ = [
     "peer",
     "report",
     "result",
+    "session",
     "study",
     "study_finding",
     "study_header",
