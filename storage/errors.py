@@ -65,3 +65,7 @@ class ReviewRefused(StorageError):
 
 class TooLate(StorageError):
     """The review has taken effect and can no longer be undone; a new one can correct it."""
+
+
+class LoginTaken(StorageError):
+    """There is an account of that login already."""

@@ -133,7 +133,7 @@ def _to_review(row: AnyRow, answers: tuple[Answer, ...]) -> Review:
         study_instance_uid=row.study_instance_uid,
         kind=row.kind,
         state=row.state,
-        reader=Reader(row.account, row.login, row.person_name),
+        reader=Reader(row.account, row.login, row.person_name, row.organization),
         seen_version=row.seen_version,
         seen_revision=row.seen_revision,
         note=row.note,

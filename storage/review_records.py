@@ -53,6 +53,7 @@ class Reader:
     account: int
     login: str
     person_name: str  # as VR PN: family^given^middle^prefix^suffix
+    organization: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from storage.answers import put_answers
 from storage.database import Database
 from storage.errors import NotFound, ReviewRefused, StaleVersion, TooLate
 from storage.labels import put_labels
+from storage.listing import mark_review
 from storage.readings import to_reviews
 from storage.records import StudyId, StudyState
 from storage.results import AnyRow
@@ -64,6 +65,7 @@ class Reviews:
                     account=new.reader.account,
                     login=new.reader.login,
                     person_name=new.reader.person_name,
+                    organization=new.reader.organization,
                     seen_version=new.seen_version,
                     seen_revision=seen_revision,
                     note=new.note,
@@ -75,6 +77,8 @@ class Reviews:
             put_answers(connection, ReviewId(review_id), StudyId(held.id), new)
             if first:
                 put_labels(connection, ReviewId(review_id))
+            else:
+                _list(connection, StudyId(held.id))
             return _one(connection, ReviewId(review_id))
 
     def undo(self, review_id: ReviewId, account: int, now: float) -> Review:
@@ -97,6 +101,7 @@ class Reviews:
                     .where(review.c.id == review_id)
                     .values(state=ReviewState.UNDONE, undone_at=now)
                 )
+                _list(connection, StudyId(row.study_id))
             return _one(connection, review_id)
 
     def of_study(self, study_instance_uid: str) -> tuple[Review, ...]:
@@ -248,6 +253,23 @@ def _replace_pending(connection: Connection, study_id: int, account: int, now: f
         .where(review.c.state == ReviewState.PENDING, review.c.effective_at > now)
         .values(state=ReviewState.UNDONE, undone_at=now)
     )
+
+
+def _list(connection: Connection, study_id: StudyId) -> None:
+    """Note in the list who last reviewed every result of the study, if anyone has."""
+    query = (
+        select(review.c.login, review.c.created_at)
+        .join(study, review.c.study_id == study.c.id)
+        .where(review.c.study_id == study_id, review.c.kind == ReviewKind.REVIEW)
+        .where(review.c.state != ReviewState.UNDONE, review.c.seen_revision == study.c.revision)
+        .order_by(review.c.created_at.desc(), review.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        mark_review(connection, study_id, None, None)
+    else:
+        mark_review(connection, study_id, row.login, row.created_at)
 
 
 def _due(now: float) -> Select[Any]:

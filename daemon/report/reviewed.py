@@ -9,37 +9,31 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from daemon.report.codes import Code
-from daemon.report.errors import ReportError
 from daemon.report.readings import repeat_reviews, say_reviews
 from daemon.report.said import Reviewer, Said, Word
 from storage.records import StudyJob
-from storage.review_records import Review, Verdict
+from storage.review_records import Reading, Review, Verdict
 
 
-def review_version(
-    study: StudyJob, base: bytes, organization: str, created_at: float
-) -> Dataset:
-    """Return the version that a claim with a reading asks for; `base` is the stored report.
+def review_version(study: StudyJob, reading: Reading, base: bytes, created_at: float) -> Dataset:
+    """Return the version that says a reading; `base` is the stored report of its results.
 
     Raises ReportError.
     """
-    reading = study.reading
-    if reading is None or study.predecessor_uid is None:
-        raise ReportError("No review waits for a version of this study's report.")
     dataset = dcmread(BytesIO(base))
     return say_reviews(
         dataset,
-        _said(dataset, reading.reviews, organization),
+        _said(dataset, reading.reviews),
         study.version,
-        study.predecessor_uid,
+        study.predecessor_uid or reading.base_uid,
         created_at,
         verifies=reading.verifies,
     )
 
 
-def with_reviews(dataset: Dataset, reviews: Iterable[Review], organization: str) -> Dataset:
+def with_reviews(dataset: Dataset, reviews: Iterable[Review]) -> Dataset:
     """Return a new report of results with what readers have said in versions before."""
-    return repeat_reviews(dataset, _said(dataset, reviews, organization))
+    return repeat_reviews(dataset, _said(dataset, reviews))
 
 
 def is_positive(reviews: Iterable[Review]) -> bool:
@@ -53,11 +47,13 @@ def is_corrected(reviews: Iterable[Review]) -> bool:
     return any(answer.verdict in wrong for review in reviews for answer in review.answers)
 
 
-def _said(dataset: Dataset, reviews: Iterable[Review], organization: str) -> list[Said]:
-    where = organization or _institution(dataset)
+def _said(dataset: Dataset, reviews: Iterable[Review]) -> list[Said]:
+    institution = _institution(dataset)
     return [
         Said(
-            Reviewer(one.reader.person_name, where, one.reader.login),
+            Reviewer(
+                one.reader.person_name, one.reader.organization or institution, one.reader.login
+            ),
             one.created_at,
             tuple(
                 Word(

@@ -31,6 +31,7 @@ review = Table(
     # As they stood when it was written: a report that names the reader stays as it is
     Column("login", String(64), nullable=False),
     Column("person_name", String(324), nullable=False),
+    Column("organization", String(64), nullable=False),
     Column("seen_version", Integer, nullable=False),
     Column("seen_revision", Integer, nullable=False),  # of the results in that version
     Column("note", Text, nullable=False),

@@ -46,6 +46,7 @@ def _reviews() -> None:
         sa.Column("account", sa.Integer, nullable=False),
         sa.Column("login", sa.String(64), nullable=False),
         sa.Column("person_name", sa.String(324), nullable=False),
+        sa.Column("organization", sa.String(64), nullable=False),
         sa.Column("seen_version", sa.Integer, nullable=False),
         sa.Column("seen_revision", sa.Integer, nullable=False),
         sa.Column("note", sa.Text, nullable=False),
