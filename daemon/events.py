@@ -37,6 +37,7 @@ class Event(StrEnum):
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"
     INSTANCE_QUARANTINED = "instance.quarantined"
+    HEADER_UNREADABLE = "header.unreadable"  # a fault of ours: the list shows the study without
     CLAIM_LOST = "claim.lost"
     REPORT_BUILT = "report.built"
     REPORT_FAILED = "report.failed"
