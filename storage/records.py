@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from storage.headers import ImageHeader
+
 InstanceId = NewType("InstanceId", int)
 JobId = NewType("JobId", int)
 StudyId = NewType("StudyId", int)
@@ -253,6 +255,7 @@ class NewObject:
     sop_class_uid: str
     sha256: Sha256
     size_bytes: int
+    header: ImageHeader | None = None  # without one, DICOMweb does not offer it
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,7 @@ class NewReport:
     size_bytes: int
     created_at: float
     companions: tuple[NewObject, ...] = ()  # sent after the report, in this order
+    header: ImageHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)

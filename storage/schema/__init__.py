@@ -15,7 +15,7 @@ from storage.schema.pipeline import (
     result,
     study,
 )
-from storage.schema.worklist import image_header, study_finding, study_header
+from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
@@ -31,6 +31,7 @@ __all__ = [
     "instance",
     "job",
     "metadata",
+    "own_header",
     "peer",
     "report",
     "result",
