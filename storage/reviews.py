@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from storage.answers import put_answers
 from storage.database import Database
+from storage.double_reads import double_reads
 from storage.errors import NotFound, ReviewRefused, StaleVersion, TooLate
-from storage.labels import put_labels
+from storage.labels import label_rows, put_labels, to_label
 from storage.listing import mark_review
 from storage.readings import to_reviews
 from storage.records import StudyId, StudyState
@@ -26,12 +27,10 @@ from storage.review_records import (
     ReviewKind,
     ReviewState,
 )
-from storage.schema import instance, label, report, review, review_answer, study
+from storage.schema import report, review, study
 
 UNDO_S = 10.0
 """For so long after it was stored, a review can be undone."""
-
-_STANDS = (ReviewState.EFFECTIVE, ReviewState.REPORTED)
 
 
 class Reviews:
@@ -173,22 +172,8 @@ class Reviews:
         Of each reader the last word counts; where two readers differ, both rows are there. The
         file of an image may have been removed since.
         """
-        query = (
-            select(
-                label,
-                instance.c.sop_instance_uid,
-                instance.c.sha256,
-                study.c.study_instance_uid,
-            )
-            .join(instance, label.c.instance_id == instance.c.id)
-            .join(study, instance.c.study_id == study.c.id)
-            .where(label.c.labelled_at >= since)
-            .order_by(label.c.labelled_at, label.c.id)
-        )
-        if until is not None:
-            query = query.where(label.c.labelled_at < until)
         with self._database.read() as connection:
-            return [_to_label(row) for row in connection.execute(query)]
+            return [to_label(row) for row in connection.execute(label_rows(since, until))]
 
     def agreement(
         self, since: float, until: float, kind: ReviewKind | None = None
@@ -204,7 +189,7 @@ class Reviews:
                     row.finding, row.first, row.second,
                     row.both_present, row.first_only, row.second_only, row.both_absent,
                 )
-                for row in connection.execute(_double_reads(since, until, kind))
+                for row in connection.execute(double_reads(since, until, kind))
             ]  # fmt: skip
 
 
@@ -300,68 +285,3 @@ def _make_due(connection: Connection, study_id: StudyId) -> str:
 def _one(connection: Connection, review_id: ReviewId) -> Review:
     (found,) = to_reviews(connection, review.c.id == review_id, review.c.id)
     return found
-
-
-def _to_label(row: AnyRow) -> Label:
-    return Label(
-        instance_id=row.instance_id,
-        sop_instance_uid=row.sop_instance_uid,
-        sha256=row.sha256,
-        study_instance_uid=row.study_instance_uid,
-        finding=row.finding,
-        present=row.present,
-        account=row.account,
-        reviewer=row.login,
-        labelled_at=row.labelled_at,
-        source=row.source,
-    )
-
-
-def _double_reads(since: float, until: float, kind: ReviewKind | None) -> Select[Any]:
-    last = func.row_number().over(
-        partition_by=[review_answer.c.instance_id, review_answer.c.finding, review.c.account],
-        order_by=[review.c.effective_at.desc(), review.c.id.desc()],
-    )
-    words = (
-        select(
-            review_answer.c.instance_id,
-            review_answer.c.finding,
-            review_answer.c.present,
-            review.c.account,
-            review.c.login,
-            last.label("place"),
-        )
-        .join(review, review_answer.c.review_id == review.c.id)
-        .where(review.c.state.in_(_STANDS))
-        .where(review.c.effective_at >= since, review.c.effective_at < until)
-    )
-    if kind is not None:
-        words = words.where(review.c.kind == kind)
-    said = words.cte("said")
-    one, two = said.alias("one"), said.alias("two")
-
-    def times(first: bool, second: bool) -> Any:
-        both = (one.c.present == first) & (two.c.present == second)
-        return func.count().filter(both)
-
-    return (
-        select(
-            one.c.finding,
-            func.max(one.c.login).label("first"),
-            func.max(two.c.login).label("second"),
-            times(True, True).label("both_present"),
-            times(True, False).label("first_only"),
-            times(False, True).label("second_only"),
-            times(False, False).label("both_absent"),
-        )
-        .join(
-            two,
-            (one.c.instance_id == two.c.instance_id)
-            & (one.c.finding == two.c.finding)
-            & (one.c.account < two.c.account),
-        )
-        .where(one.c.place == 1, two.c.place == 1)
-        .where(one.c.present.is_not(None), two.c.present.is_not(None))
-        .group_by(one.c.finding, one.c.account, two.c.account)
-        .order_by(one.c.finding, one.c.account, two.c.account)
-    )
