@@ -447,7 +447,7 @@ def test_the_worklist_has_what_the_worker_read(served: Served) -> None:
 
 
 def path_of(url: str) -> str:
-    """Return the path of an address: dicomweb-client's Host header has no port, so ours has none."""
+    """Return the path of an address: the client's Host header has no port, so ours has none."""
     return url[url.index("/dicomweb") :]
 
 
