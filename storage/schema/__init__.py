@@ -15,6 +15,7 @@ from storage.schema.pipeline import (
     result,
     study,
 )
+from storage.schema.reviews import label, review, review_answer
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
@@ -30,11 +31,14 @@ __all__ = [
     "image_header",
     "instance",
     "job",
+    "label",
     "metadata",
     "own_header",
     "peer",
     "report",
     "result",
+    "review",
+    "review_answer",
     "session",
     "study",
     "study_finding",

@@ -71,10 +71,11 @@ def sign_in(
     if known is None or not good:
         door.throttle.failed(login, address)
         log.warning(Event.SIGN_IN_FAILED, address=address, known=known is not None)
-        if known is not None:  # what was typed for a login may be a password
-            door.audit.append(
-                known[0].login, Action.SIGN_IN_FAILED, detail={"address": address}, at=here.clock()
-            )
+        # A row for an unknown login too, which takes the same time; without the login, for what was
+        # typed there may be a password.
+        actor = "unknown" if known is None else known[0].login
+        detail = {"address": address}
+        door.audit.append(actor, Action.SIGN_IN_FAILED, detail=detail, at=here.clock())
         return form(request, here, WRONG, 401, local(next))
     account, kept = known
     door.throttle.succeeded(login)

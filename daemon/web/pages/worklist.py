@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from daemon.web.access import Person, Role, allow
-from daemon.web.blinding import Blinding
+from daemon.web.blinded import withheld
 from daemon.web.context import Site, site
 from daemon.web.shown import Shown, shown
 from storage.audit import Audit
@@ -157,9 +157,11 @@ def _page(request: Request, here: Site, person: Person, wanted: Filters, after: 
 
 
 def _rows(here: Site, person: Person, page: Page) -> list[Shown]:
-    blinding, now = Blinding(here, person), here.clock()
-    withheld = blinding.withheld_of([row.study_instance_uid for row in page.rows])
-    return [shown(row, now, withheld=row.study_instance_uid in withheld) for row in page.rows]
+    now = here.clock()
+    return [
+        shown(row, now, withheld=withheld(here, person, row.study_instance_uid))
+        for row in page.rows
+    ]
 
 
 def _marker(worklist: Worklist) -> str:
