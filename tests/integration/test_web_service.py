@@ -6,9 +6,12 @@ import datetime
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -165,3 +168,34 @@ def test_what_the_pages_cannot_be_set_to_is_said(tmp_path: Path, web: str, told:
     asked: Any = hilum("serve", "--config", str(config))
     assert asked.returncode == 2
     assert told in asked.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_stays_up_and_says_how_to_sign_in(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from rich.console import Console; from daemon import demo_pages;"
+        f"demo_pages.stay(Path({str(tmp_path)!r}), Console(stderr=True, width=200))"
+    )
+    demo = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    assert demo.stderr is not None
+    told = ""
+    try:
+        while "Ctrl-C" not in told:
+            line = demo.stderr.readline()
+            assert line, told
+            told += line
+        (url,) = re.findall(r"http://\S+", told)
+        password = re.findall(r"password (\S+)", told)[0]
+        for role, first in (("radiologist", "/account"), ("administrator", "/users")):
+            with httpx.Client(base_url=url) as browser:
+                token = csrf_of(browser.get("/sign-in"))
+                form = {"login": role, "password": password, "csrf_token": token}
+                assert browser.post("/sign-in", data=form).status_code == 303
+                assert browser.get(first).status_code == 200
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)
+    finally:
+        demo.kill()
+        demo.wait(10)

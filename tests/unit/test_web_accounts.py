@@ -6,8 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.trace import NoOpTracer, Span, TracerProvider
 from typer.testing import CliRunner
 
 from daemon.cli import app
@@ -179,6 +184,27 @@ def test_a_fault_is_answered_calmly_and_told_to_nobody(
     printed = capsys.readouterr()
     assert "Doe" not in printed.out + printed.err
     assert "RuntimeError" in printed.out + printed.err
+
+
+def test_nothing_is_told_to_a_tracer(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI records requests and exceptions for OpenTelemetry unless it is told not to."""
+    told: list[str] = []
+
+    class Tracer(NoOpTracer):
+        def start_span(self, name: str, *arguments: Any, **options: Any) -> Span:
+            told.append(name)
+            return super().start_span(name, *arguments, **options)
+
+    class Provider(TracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> Tracer:
+            return Tracer()
+
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", Provider())
+    pages.in_session(Role.ADMINISTRATOR).get("/users")
+    assert told == []
+    loud = FastAPI()
+    TestClient(loud).get("/")
+    assert told == ["GET"], "the tracer hears what is told"
 
 
 def test_what_is_refused_names_the_field_and_not_its_value(pages: Pages) -> None:
