@@ -56,3 +56,7 @@ class BundleNotWritten(TrainingError):
 
 class ResultsNotWritten(TrainingError):
     """The evaluation's files could not be written."""
+
+
+class HoldOutsDiffer(TrainingError):
+    """Two bundles can be compared on the same images, labels and findings alone."""
