@@ -42,6 +42,8 @@ class Rule:
     gain_level: of the test that the mean AUC is higher.
     other_gain_level: of each of the two others, that some finding's AUC is higher (Holm), and that
         the Brier score is lower.
+    decision_margin: how much lower sensitivity + specificity of a finding may be, where one of them
+        is lower by more than chance.
     min_cases: positive and negative images that a finding needs to be compared.
     """
 
@@ -50,7 +52,11 @@ class Rule:
     level: float = 0.05
     gain_level: float = 0.05
     other_gain_level: float = 0.025
+    decision_margin: float = 0.05
     min_cases: int = 10
+
+
+STANDARD = Rule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class Verdict:
 
 
 def judge(
-    serving: Scored, candidate: Scored, groups: Groups | None = None, rule: Rule = Rule()
+    serving: Scored, candidate: Scored, groups: Groups | None = None, rule: Rule = STANDARD
 ) -> Verdict:
     """The verdict on two bundles' answers to the same images.
 
@@ -351,28 +357,23 @@ def _worse_groups(parts: tuple[AucChange, ...], rule: Rule) -> list[Reason]:
 def _worse_decisions(
     decisions: tuple[DecisionChange, ...], rule: Rule
 ) -> tuple[list[Reason], list[str]]:
-    """Losses by more than chance; one that is paid for by the other side of its finding is a
-    trade, which thresholds are for."""
-    worse = holm([change.p_worse for change in decisions])
-    better = holm([change.p_better for change in decisions])
-    won = {(c.finding, c.side): c for c, p in zip(decisions, better, strict=True) if p < rule.level}
+    """Losses by more than chance (Holm over all); one that the other side of its finding pays for
+    is a trade, which is what thresholds are for."""
+    gaps = {(change.finding, change.side): change.difference for change in decisions}
     other: Mapping[Side, Side] = {"sensitivity": "specificity", "specificity": "sensitivity"}
     reasons, trades = [], []
-    for change, p in zip(decisions, worse, strict=True):
+    for change, p in zip(decisions, holm([c.p_worse for c in decisions]), strict=True):
         if p >= rule.level:
             continue
-        text = f"{change.side} for {change.finding}: {_told(change.difference)} (p = {p:.2g})"
-        gained = won.get((change.finding, other[change.side]))
-        if gained and gained.difference.value + change.difference.value > -rule.finding_margin:
-            trades.append(
-                f"{text}, against {gained.side} {_told(gained.difference)}: another threshold."
-            )
+        against = gaps[change.finding, other[change.side]]
+        text = (
+            f"{change.side} for {change.finding}: {_told(change.difference)} (p = {p:.2g}), "
+            f"against {other[change.side]} {_told(against)}"
+        )
+        if change.difference.value + against.value < -rule.decision_margin:
+            reasons.append(Reason("worse", change.finding, f"Decisions lose: {text}."))
         else:
-            reasons.append(
-                Reason(
-                    "worse", change.finding, f"{text}, and {other[change.side]} pays for it not."
-                )
-            )
+            trades.append(f"Another threshold: {text}.")
     return reasons, trades
 
 
