@@ -32,6 +32,7 @@ from classifier.preprocessing import VERSIONS
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 FRONTAL = "frontal.safetensors"
+REPLAY = "replay.safetensors"
 MAX_BYTES = 60_000_000
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
@@ -145,6 +146,26 @@ class Recalibration:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Retraining:
+    """Whose weights these went on from (`parent` is that bundle's digest), and with which cases.
+
+    replayed: images of the first training that were learnt again from the parent's replay.
+    remembered_before, remembered_after: macro AUC on those, each by the one member that does not
+        learn from its patient, of the parent and of this bundle.
+    """
+
+    parent: Hash
+    parent_version: str
+    data: str
+    images: int
+    patients: int
+    fingerprint: Hash
+    replayed: int
+    remembered_before: float
+    remembered_after: float
+
+
+@dataclass(frozen=True, config=STRICT)
 class Graph:
     """A stored OpenVINO IR: its .xml and its .bin."""
 
@@ -182,6 +203,20 @@ class Frontal:
     accepted: Interval
 
 
+@dataclass(frozen=True, config=STRICT)
+class Replay:
+    """Features of the training images, from which a retraining learns again (`training.replay`).
+
+    components: principal components of the averages of the skips. kept: share of their variance.
+    """
+
+    file: FileName
+    images: int
+    components: int
+    kept: Share
+    origin: str
+
+
 class Manifest(BaseModel):
     """What manifest.json holds; all of it, and nothing else."""
 
@@ -199,8 +234,10 @@ class Manifest(BaseModel):
     training: TrainingData
     recipe: dict[Key, bool | int | float | str | None] = {}
     recalibration: Recalibration | None = None
+    retraining: Retraining | None = None
     metrics: Metrics
     frontal: Frontal | None = None
+    replay: Replay | None = None
     graphs: dict[Precision, Graph] = {}
     parity: dict[Precision, Parity] = {}
     files: dict[FileName, Hash]
@@ -347,8 +384,8 @@ def _check(manifest: Manifest) -> None:
         )
     if not names or names != manifest.architecture.targets or len(set(names)) != len(names):
         raise BundleRefused(f"{MANIFEST}: the findings are not the network's targets.")
-    frontal = {manifest.frontal.file} if manifest.frontal else set()
-    if {WEIGHTS} | frontal | manifest.graph_files != set(manifest.files):
+    extra = {part.file for part in (manifest.frontal, manifest.replay) if part is not None}
+    if {WEIGHTS} | extra | manifest.graph_files != set(manifest.files):
         raise BundleRefused(f"{MANIFEST}: the files are not those of a bundle.")
 
 

@@ -60,3 +60,11 @@ class ResultsNotWritten(TrainingError):
 
 class HoldOutsDiffer(TrainingError):
     """Two bundles can be compared on the same images, labels and findings alone."""
+
+
+class ReplayMissing(TrainingError):
+    """The bundle holds no features of its training images to learn from again."""
+
+
+class ReadoutMissing(TrainingError):
+    """The bundle's network has no readout of the averages that could be retrained."""

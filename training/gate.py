@@ -48,7 +48,7 @@ class Rule:
     """
 
     macro_margin: float = 0.02
-    finding_margin: float = 0.04
+    finding_margin: float = 0.05
     level: float = 0.05
     gain_level: float = 0.05
     other_gain_level: float = 0.025

@@ -67,7 +67,7 @@ def test_a_finding_that_is_given_up_for_the_others_is_named() -> None:
     assert found.reasons[0].about == "pneumonia"
     assert all(reason.about.startswith("pneumonia") for reason in found.reasons)
     assert found.reasons[0].kind == "worse"
-    assert "margin of 0.04" in found.reasons[0].text
+    assert "margin of 0.05" in found.reasons[0].text
     assert found.gains
 
 
