@@ -217,6 +217,20 @@ class Replay:
     origin: str
 
 
+Quantiles = Annotated[tuple[float, ...], Field(min_length=2, max_length=201)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Reference:
+    """How images and answers are distributed where nothing is amiss (`training.watch`).
+
+    measures: quantiles of each, evenly spaced from the least value to the greatest.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    measures: dict[Key, Quantiles]
+
+
 class Manifest(BaseModel):
     """What manifest.json holds; all of it, and nothing else."""
 
@@ -238,6 +252,7 @@ class Manifest(BaseModel):
     metrics: Metrics
     frontal: Frontal | None = None
     replay: Replay | None = None
+    reference: Reference | None = None
     graphs: dict[Precision, Graph] = {}
     parity: dict[Precision, Parity] = {}
     files: dict[FileName, Hash]

@@ -104,6 +104,39 @@ def train(
 
 
 @app.command()
+def retrain(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    bundle: Model = "default",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for features; by default OUT.features.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+) -> None:
+    """Retrain a bundle from its own weights on local cases, beside its first training's replay."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.retrain(data, bundle, out, cache, seed)
+
+
+@app.command()
+def replay(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    bundle: Model = "default",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for features; by default OUT.features.")
+    ] = None,
+) -> None:
+    """Give a bundle the replay that a retraining needs, from the images it was trained on."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.replay(data, bundle, out, cache)
+
+
+@app.command()
 def evaluate(
     data: Data,
     bundle: Model = "default",

@@ -71,8 +71,10 @@ def linear_start(
 
     averages: (variants, images, features); the variants of an image are one case, not several.
     targets: (images, targets). offset: logits (variants * images, targets) that stand already.
-    start: where the search begins, which changes its time and not its end. Minimises the sum over targets of mean weighted cross-entropy plus
-    penalty / (2 images) times the squared kernel; one optimum, found by L-BFGS.
+    start: where the search begins, which changes its time and not its end.
+
+    Minimises the sum over targets of mean weighted cross-entropy plus penalty / (2 images) times
+    the squared kernel; one optimum, found by L-BFGS.
     """
     variants, images, features = averages.shape
     rows = averages.reshape(variants * images, features)

@@ -31,6 +31,8 @@ Bits = NDArray[np.uint8]
 COMPONENTS = 512
 """More add nothing: docs/decisions/0013-retraining.md."""
 
+MIN_COMPONENTS = 64
+
 MAX_BYTES = 3_000_000
 
 CHUNK = 64
@@ -77,15 +79,38 @@ def compressed(
     folds: NDArray[np.int64],
     components: int = COMPONENTS,
 ) -> Replay:
-    """From averages of the skips (images, features) and the rest as `Replay` has it."""
+    """From averages of the skips (images, features) and the rest as `Replay` has it.
+
+    Raises:
+        ReplayMissing: so many images do not fit.
+    """
+    count = min(components, fitting(averages.shape, blocks[0].size))
     silent = np.ones((1, 1, 1, 1), dtype=np.float32)
     norm = normalisation(architecture, silent, averages)
     x = averages * norm.gain + norm.shift
     left, values, right = np.linalg.svd(x, full_matrices=False)
-    count = min(components, len(values))
+    count = min(count, len(values))
     kept = float((values[:count] ** 2).sum() / max(float((values**2).sum()), 1e-12))
     codes = left[:, :count] * values[:count]
     return Replay(norm.gain, norm.shift, right[:count].T, codes, blocks, targets, folds, kept)
+
+
+def fitting(shape: tuple[int, ...], block_values: int) -> int:
+    """Components that keep the file of (images, features) below its limit.
+
+    block_values: logits of the blocks per image.
+
+    Raises:
+        ReplayMissing: there are too many images.
+    """
+    images, features = shape
+    rest = MAX_BYTES - 20_000 - 8 * features - images * (2 * block_values + 32)
+    if rest < MIN_COMPONENTS * (images + features):
+        raise ReplayMissing(
+            f"A replay of {images} images does not fit into {MAX_BYTES:,} bytes; the bundle could "
+            "not be retrained without its first images."
+        )
+    return rest // (images + features)
 
 
 def pack(replay: Replay) -> bytes:
@@ -222,4 +247,6 @@ def dense_units(a: Architecture) -> int:
 
 def stated(replay: Replay, origin: str) -> Stated:
     """The manifest's entry."""
-    return Stated(REPLAY, *replay.codes.shape, kept=round(min(replay.kept, 1.0), 4), origin=origin)
+    images, components = replay.codes.shape
+    kept = round(min(replay.kept, 1.0), 4)
+    return Stated(REPLAY, images=images, components=components, kept=kept, origin=origin)
