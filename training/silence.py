@@ -18,6 +18,8 @@ MIN_WEEKS = 2
 PSEUDO_WEEKS = 0.5
 """An hour of the week borrows so much from the mean of all, as a few weeks say little of it."""
 
+YEARS = 10
+
 SHORTEST = 5.0
 """Images that are expected in a gap before it can be an alarm."""
 
@@ -90,11 +92,12 @@ def volume(times: Sequence[float], start: float, end: float) -> Volume:
 def silence(history: Volume, last: float, now: float) -> Silence:
     """Whether nothing since `last` is an alarm.
 
-    It is where so long a gap is expected less than once in a year: each image begins a gap.
+    It is where so long a gap is expected less than once in `YEARS`: each image begins a gap. What
+    is expected is itself an estimate, so that real false alarms come more often than that.
     """
     expected = history.expected(last, now)
     chance = history.chance_of_at_most(0, last, now)
-    limit = 1 / max(1.0, history.per_year)
+    limit = 1 / max(1.0, YEARS * history.per_year)
     return Silence(expected, chance, expected >= SHORTEST and chance < limit)
 
 

@@ -100,8 +100,7 @@ def reference_of(images: Sequence[Mapping[str, float]]) -> Reference:
     names = [name for name in images[0] if all(name in image for image in images)]
     columns = {name: np.array([image[name] for image in images]) for name in names}
     quantiles = {
-        name: tuple(float(f"{value:.6g}") for value in np.quantile(column, shares))
-        for name, column in columns.items()
+        name: tuple(np.quantile(column, shares).tolist()) for name, column in columns.items()
     }
     return Reference(len(images), quantiles)
 

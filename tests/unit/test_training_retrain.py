@@ -84,7 +84,7 @@ def test_with_a_replay_the_old_is_kept_and_the_new_is_learnt() -> None:
     assert auc(beside, old_holdout) > auc(serving, old_holdout) - 0.015
     assert auc(beside, new_holdout) > auc(serving, new_holdout) + 0.01
     assert auc(beside, new_holdout) > auc(alone, new_holdout)
-    assert abs(auc(beside, old_holdout) - auc(exact, old_holdout)) < 0.005
+    assert abs(auc(beside, old_holdout) - auc(exact, old_holdout)) < 0.01
 
 
 def test_the_same_cases_give_the_same_readout_wherever_the_search_begins() -> None:
