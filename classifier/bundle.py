@@ -126,7 +126,7 @@ class TrainingData:
 class CalibrationGain:
     """What recalibration did to one finding; both errors on images that no fit has seen."""
 
-    method: Literal["platt", "temperature", "isotonic"]
+    method: Literal["platt", "temperature", "isotonic", "anchored"]
     target: str
     ece_before: Interval
     ece_after: Interval

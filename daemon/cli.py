@@ -166,8 +166,11 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
     bundle: Model = "default",
     method: Annotated[
-        Literal["platt", "temperature", "isotonic", "auto"],
-        typer.Option(help="Calibration; auto is isotonic where the data suffice, else platt."),
+        Literal["platt", "temperature", "isotonic", "anchored", "auto"],
+        typer.Option(
+            help="Calibration; anchored holds to the bundle's own where cases are few; auto is "
+            "isotonic where the data suffice, else platt."
+        ),
     ] = "platt",
     target: Annotated[
         list[str] | None,

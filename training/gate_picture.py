@@ -6,7 +6,7 @@ from io import BytesIO
 
 from matplotlib.figure import Figure
 
-from training.gate import AucChange, Verdict
+from training.verdict import AucChange, Verdict
 
 BETTER, WORSE, UNSURE = "#009E73", "#D55E00", "#5B6B78"
 """Of Okabe and Ito's palette, told apart by the colour blind."""
