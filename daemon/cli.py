@@ -118,6 +118,39 @@ def train(
 
 
 @app.command()
+def retrain(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    bundle: Model = "default",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for features; by default OUT.features.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+) -> None:
+    """Retrain a bundle from its own weights on local cases, beside its first training's replay."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.retrain(data, bundle, out, cache, seed)
+
+
+@app.command()
+def replay(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    bundle: Model = "default",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for features; by default OUT.features.")
+    ] = None,
+) -> None:
+    """Give a bundle the replay that a retraining needs, from the images it was trained on."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.replay(data, bundle, out, cache)
+
+
+@app.command()
 def evaluate(
     data: Data,
     bundle: Model = "default",
@@ -147,8 +180,11 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
     bundle: Model = "default",
     method: Annotated[
-        Literal["platt", "temperature", "isotonic", "auto"],
-        typer.Option(help="Calibration; auto is isotonic where the data suffice, else platt."),
+        Literal["platt", "temperature", "isotonic", "anchored", "auto"],
+        typer.Option(
+            help="Calibration; anchored holds to the bundle's own where cases are few; auto is "
+            "isotonic where the data suffice, else platt."
+        ),
     ] = "platt",
     target: Annotated[
         list[str] | None,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle import (
+    REPLAY,
     WEIGHTS,
     Bundle,
     FindingLabel,
@@ -29,6 +30,7 @@ from training.dataset import Indices, LabelledImages
 from training.figures import Scored, group_figures, resamples
 from training.fit import Member, Recipe
 from training.quantise import GRAPH, Int8Form
+from training.replay import Replay, pack, stated
 
 Bits = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -120,9 +122,12 @@ def assemble(
     metrics: Metrics,
     intended_use: str = INTENDED_USE,
     int8: Int8Form | None = None,
+    replay: Replay | None = None,
 ) -> Bundle:
     """Write the bundle: all of it or nothing."""
     contents = {WEIGHTS: pack_weights(weights), **(int8.files if int8 else {})}
+    if replay is not None:
+        contents[REPLAY] = pack(replay)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents.values()))
     now = datetime.now(UTC)
     manifest = Manifest(
@@ -139,6 +144,7 @@ def assemble(
         metrics=metrics,
         graphs={"int8": GRAPH} if int8 and int8.files else {},
         parity={"int8": int8.parity} if int8 else {},
+        replay=stated(replay, source.credit) if replay else None,
         files={},
     )
     return write_bundle(out_dir, manifest, contents)

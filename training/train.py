@@ -23,14 +23,15 @@ from training.assemble import (
 )
 from training.base import base_weights as read_base
 from training.checkpoint import Checkpoint
-from training.dataset import LabelledImages, patient_folds, read_dataset
+from training.dataset import Indices, LabelledImages, patient_folds, read_dataset
 from training.effort import Effort
-from training.errors import TooFewCases
+from training.errors import ReplayMissing, TooFewCases
 from training.features import FeatureCache, FeatureKind, Progress, compute_features
 from training.fit import Examples, Member, Recipe, Say, fit_member, macro_auc
 from training.images import input_of
 from training.labels import AUXILIARY, FINDINGS
 from training.quantise import Unseen, int8_form
+from training.replay import Replay, replay_of
 
 LAYERS = ("block3_conv3", "block4_conv3", "block5_conv2", "block5_conv3")
 """Their averages say more than those of block5 alone: docs/decisions/0005."""
@@ -109,9 +110,12 @@ def train(
                 )
             )
     work.progress("fit", architecture.members, architecture.members)
+    weights = merged(base, members)
+    replay = _replay(architecture, weights, data, cache, targets, folds, work)
     bundle = _bundle(
-        out_dir, architecture, recipe, base, members, data, targets, findings, credit, seed, work
-    )
+        out_dir, architecture, recipe, weights, members, data, targets, findings, credit, seed,
+        replay, work,
+    )  # fmt: skip
     finish(cache, work)
     return bundle
 
@@ -120,13 +124,14 @@ def _bundle(
     out_dir: Path,
     architecture: Architecture,
     recipe: Recipe,
-    base: Weights,
+    weights: Weights,
     members: list[Member],
     data: LabelledImages,
     targets: NDArray[np.uint8],
     findings: tuple[FindingLabel, ...],
     credit: str | None,
     seed: int,
+    replay: Replay | None,
     work: Work,
 ) -> Bundle:
     """Calibrate and measure on what each member did not see; write."""
@@ -146,7 +151,7 @@ def _bundle(
     views = np.array([data.cases[i].columns.get("view", "").strip().upper() for i in seen])
     scored = cross_fitted(logits, truth, data.patients[seen], rows, findings)
     metrics = figures(scored, OUT_OF_FOLD.format(count=len(members), credit=source), views)
-    weights, outputs = merged(base, members), calibrate(logits, truth, findings)
+    outputs = calibrate(logits, truth, findings)
     by = np.repeat(np.arange(len(members)), [len(part) for part in rows])
     with work.effort.on("the int8 form"):
         int8 = int8_form(
@@ -168,7 +173,27 @@ def _bundle(
         training_data(data, source, seed, f"none: {len(members)} folds by patient"),
         metrics,
         int8=int8,
+        replay=replay,
     )
+
+
+def _replay(
+    architecture: Architecture,
+    weights: Weights,
+    data: LabelledImages,
+    cache: FeatureCache,
+    targets: NDArray[np.uint8],
+    folds: list[tuple[Indices, Indices]],
+    work: Work,
+) -> Replay | None:
+    """What a later retraining learns from; none where the network or the images do not allow it."""
+    if not architecture.skips:
+        return None
+    try:
+        return replay_of(architecture, weights, data, cache, targets, folds)
+    except ReplayMissing as error:
+        work.say(str(error))
+        return None
 
 
 def prepare(
