@@ -1,6 +1,7 @@
 """The tables, one module for each area. Any change needs a migration; a test compares the two."""
 
 from storage.schema.base import FREE_TEXT, metadata
+from storage.schema.models import model, promotion, threshold
 from storage.schema.pipeline import (
     attention,
     commitment,
@@ -25,8 +26,11 @@ __all__ = [
     "instance",
     "job",
     "metadata",
+    "model",
     "peer",
+    "promotion",
     "report",
     "result",
     "study",
+    "threshold",
 ]
