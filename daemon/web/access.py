@@ -8,27 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from fastapi import HTTPException, Request
 
+from storage.people import Role, Scope
 
-class Role(StrEnum):
-    """What an account may do; each person has one."""
-
-    RADIOLOGIST = "radiologist"  # reads and reviews studies
-    ADMINISTRATOR = "administrator"  # runs the service; reads no patient's study
-    AUDITOR = "auditor"  # reads the audit trail, and changes nothing
-
-
-class Scope(StrEnum):
-    """What an API token may do; each token names some."""
-
-    STUDIES = "studies:read"  # studies, results, objects, DICOMweb
-    REVIEWS = "reviews:write"
-    HEALTH = "health:read"
-    ADMIN = "admin:write"
-    AUDIT = "audit:read"
+__all__ = ["Person", "Role", "Scope", "allow"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The tables, one module for each area. Any change needs a migration; a test compares the two."""
 
+from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
 from storage.schema.models import model, promotion, threshold
 from storage.schema.pipeline import (
@@ -18,7 +19,10 @@ from storage.schema.pipeline import (
 
 __all__ = [
     "FREE_TEXT",
+    "account",
+    "api_token",
     "attention",
+    "audit",
     "commitment",
     "companion",
     "delivery",
@@ -31,6 +35,7 @@ __all__ = [
     "promotion",
     "report",
     "result",
+    "session",
     "study",
     "threshold",
 ]
