@@ -1,34 +1,51 @@
 """The ledger: which bundles there are, which one serves, and at which thresholds.
 
 What serves is the last line of a history that is only ever added to. `storage.bundles.Deed` draws
-how one line follows another.
+how one line follows another. Each change is in the audit trail by the same commit.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
+from storage.audit import Audit
 from storage.bundles import (
     BundleFacts,
     Deed,
     Model,
-    ModelId,
     ModelState,
     Promotion,
-    PromotionId,
     Revision,
     ServingModel,
     ThresholdChange,
 )
 from storage.database import Database, insert_or
 from storage.errors import NotFound, StorageError
-from storage.results import AnyRow, cut
+from storage.ledger_rows import (
+    last_line,
+    line_id,
+    newest_line,
+    overrides,
+    promotions,
+    revision_of,
+    to_model,
+    to_promotion,
+)
+from storage.people import Action
+from storage.results import cut
 from storage.schema import model, promotion, threshold
 
 SERVICE = "service"  # the actor of what the service does by itself
+
+
+_ACTIONS = {
+    Deed.CONFIGURED: Action.MODEL_CONFIGURED,
+    Deed.PROMOTED: Action.MODEL_PROMOTED,
+    Deed.ROLLED_BACK: Action.MODEL_ROLLED_BACK,
+    Deed.REFUSED: Action.MODEL_REFUSED,
+}
 
 
 class LedgerRefuses(StorageError):
@@ -41,10 +58,11 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         """Work on a migrated database."""
         self._database = database
+        self._audit = Audit(database)
 
     # -- bundles -----------------------------------------------------------------------------
 
-    def register(self, facts: BundleFacts, at: float) -> Model:
+    def register(self, facts: BundleFacts, at: float, actor: str = SERVICE) -> Model:
         """Take a verified bundle in; one that was refused may serve again.
 
         Raises LedgerRefuses where its version is taken by other contents.
@@ -54,25 +72,28 @@ class Ledger:
             "card": facts.card, "thresholds": json.dumps(dict(facts.thresholds)),
             "registered_at": at, "state": ModelState.REGISTERED,
         }  # fmt: skip
+        by_version = select(model).where(model.c.version == facts.version)
         with self._database.write() as connection:
+            before = connection.execute(by_version).one_or_none()
             new = insert_or(connection, model).values(**values)
             connection.execute(new.on_conflict_do_nothing())
-            known = connection.execute(
-                select(model).where(model.c.version == facts.version)
-            ).one_or_none()
-            if known is None or known.digest != facts.digest:
+            known = before or connection.execute(by_version).one()
+            if known.digest != facts.digest:
                 raise LedgerRefuses(
                     f"There is another bundle of the version {facts.version}: "
                     "a bundle is never edited; give the new one another version."
                 )
             again = {"state": ModelState.REGISTERED, "reason": None, "folder": facts.folder}
             connection.execute(update(model).where(model.c.id == known.id).values(**again))
+            if before is None or before.state != ModelState.REGISTERED:
+                made = {"digest": facts.digest}
+                self._audit.append(actor, Action.MODEL_REGISTERED, facts.version, made, at=at)
             return self._model(connection, known.id)
 
     def models(self) -> tuple[Model, ...]:
         """Return every bundle, the newest first."""
         with self._database.read() as connection:
-            return tuple(map(_to_model, connection.execute(select(model).order_by(-model.c.id))))
+            return tuple(map(to_model, connection.execute(select(model).order_by(-model.c.id))))
 
     def find(self, named: str) -> Model:
         """Return the bundle of that version ("name version", "name-version" or the version alone),
@@ -92,23 +113,23 @@ class Ledger:
     def revision(self) -> Revision:
         """Return what changes with every change: one statement, two index look-ups."""
         with self._database.read() as connection:
-            return _revision(connection)
+            return revision_of(connection)
 
     def serving(self) -> ServingModel | None:
         """Return what serves; None before the first bundle was registered by a worker."""
         with self._database.read() as connection:
-            last = _last(connection)
+            last = last_line(connection)
             if last is None:
                 return None
             found = self._model(connection, last.model_id)
-            own = {**found.thresholds, **_overrides(connection, found.digest)}
-            return ServingModel(found, _to_promotion(last), own, _revision(connection))
+            own = {**found.thresholds, **overrides(connection, found.digest)}
+            return ServingModel(found, to_promotion(last), own, revision_of(connection))
 
     def history(self, limit: int = 200) -> tuple[Promotion, ...]:
         """Return what served when, the newest first."""
         with self._database.read() as connection:
-            rows = connection.execute(_promotions().limit(limit))
-            return tuple(map(_to_promotion, rows))
+            rows = connection.execute(promotions().limit(limit))
+            return tuple(map(to_promotion, rows))
 
     def configure(self, digest: str, at: float) -> bool:
         """Let the bundle of the settings serve, unless one was ever promoted or it does already.
@@ -116,12 +137,12 @@ class Ledger:
         Return whether the history has a new line.
         """
         with self._database.write() as connection:
-            last = _last(connection)
+            last = last_line(connection)
             if last is not None and (last.deed != Deed.CONFIGURED or last.digest == digest):
                 return False
             found = self._registered(connection, digest)
             reason = "named by the settings"
-            _append(connection, found.id, Deed.CONFIGURED, SERVICE, reason, at, _id(last))
+            self._append(connection, found, Deed.CONFIGURED, SERVICE, reason, at, line_id(last))
             return True
 
     def promote(self, version: str, actor: str, reason: str, at: float) -> Promotion:
@@ -133,12 +154,12 @@ class Ledger:
         found = self.find(version)
         with self._database.write() as connection:
             found = self._registered(connection, found.digest)
-            last = _last(connection)
+            last = last_line(connection)
             if last is not None and last.model_id == found.id:
                 raise LedgerRefuses(f"{found.version} serves already.")
             why = _required(reason)
-            _append(connection, found.id, Deed.PROMOTED, actor, why, at, _id(last))
-            return _newest(connection)
+            self._append(connection, found, Deed.PROMOTED, actor, why, at, line_id(last))
+            return newest_line(connection)
 
     def rollback(self, actor: str, reason: str, at: float) -> Promotion:
         """Let what served before the last promotion serve again.
@@ -149,7 +170,7 @@ class Ledger:
         with self._database.write() as connection:
             if not self._step_back(connection, Deed.ROLLED_BACK, actor, why, at):
                 raise LedgerRefuses("No bundle served before this one.")
-            return _newest(connection)
+            return newest_line(connection)
 
     def refuse(self, digest: str, actor: str, reason: str, at: float) -> bool:
         """Note that a bundle cannot serve; where it was to serve, what served before does again.
@@ -162,32 +183,49 @@ class Ledger:
                 .where(model.c.digest == digest)
                 .values(state=ModelState.REFUSED, reason=cut(reason))
             )
-            last = _last(connection)
+            last = last_line(connection)
             if last is None or last.digest != digest:
+                version = self._model_of(connection, digest).version
+                self._audit.append(
+                    actor, Action.MODEL_REFUSED, version, {"reason": cut(reason)}, at=at
+                )
                 return last is not None
-            return self._step_back(connection, Deed.REFUSED, actor, reason, at)
+            return self._step_back(connection, Deed.REFUSED, actor, cut(reason), at)
 
     def _step_back(
         self, connection: Connection, deed: Deed, actor: str, reason: str, at: float
     ) -> bool:
         """Follow `back_to` to the first bundle that may serve."""
-        line = _last(connection)
+        line = last_line(connection)
         while line is not None and line.back_to is not None:
-            line = connection.execute(_promotions().where(promotion.c.id == line.back_to)).one()
+            line = connection.execute(promotions().where(promotion.c.id == line.back_to)).one()
             if line.state == ModelState.REGISTERED:
-                _append(connection, line.model_id, deed, actor, reason, at, line.back_to)
+                served = self._model(connection, line.model_id)
+                self._append(connection, served, deed, actor, reason, at, line.back_to)
                 return True
         return False
+
+    def _append(
+        self,
+        connection: Connection,
+        which: Model,
+        deed: Deed,
+        actor: str,
+        reason: str,
+        at: float,
+        back_to: int | None,
+    ) -> None:
+        values = {"model_id": which.id, "deed": deed, "actor": actor, "reason": reason, "at": at}
+        connection.execute(insert(promotion).values(**values, back_to=back_to))
+        self._audit.append(actor, _ACTIONS[deed], which.version, {"reason": reason}, at=at)
 
     # -- thresholds --------------------------------------------------------------------------
 
     def thresholds(self, digest: str) -> dict[str, float]:
         """Return the thresholds in force for a bundle, of every finding. Raises NotFound."""
         with self._database.read() as connection:
-            row = connection.execute(select(model).where(model.c.digest == digest)).first()
-            if row is None:
-                raise NotFound(f"There is no bundle {digest[:12]}.")
-            return {**_to_model(row).thresholds, **_overrides(connection, digest)}
+            own = self._model_of(connection, digest).thresholds
+            return {**own, **overrides(connection, digest)}
 
     def set_threshold(
         self, digest: str, finding: str, value: float | None, actor: str, reason: str, at: float
@@ -205,15 +243,19 @@ class Ledger:
             raise LedgerRefuses(
                 f"A threshold is a probability above 0 and at most 1. Received: {value}."
             )
-        change = ThresholdChange(digest, finding, value, actor, _required(reason), at)
+        why = _required(reason)
         with self._database.write() as connection:
             connection.execute(
                 insert(threshold).values(
                     digest=digest, finding=finding, value=value, actor=actor,
-                    reason=change.reason, at=at,
+                    reason=why, at=at,
                 )
             )  # fmt: skip
-        return change
+            changed = {"before": own[finding], "after": value or "the bundle's", "reason": why}
+            self._audit.append(
+                actor, Action.THRESHOLD_CHANGED, f"{digest[:12]} {finding}", changed, at=at
+            )
+        return ThresholdChange(digest, finding, value, actor, why, at)
 
     def threshold_history(self, digest: str, limit: int = 200) -> tuple[ThresholdChange, ...]:
         """Return a bundle's changes, the newest first."""
@@ -232,13 +274,16 @@ class Ledger:
     # ----------------------------------------------------------------------------------------
 
     def _model(self, connection: Connection, model_id: int) -> Model:
-        return _to_model(connection.execute(select(model).where(model.c.id == model_id)).one())
+        return to_model(connection.execute(select(model).where(model.c.id == model_id)).one())
 
-    def _registered(self, connection: Connection, digest: str) -> Model:
+    def _model_of(self, connection: Connection, digest: str) -> Model:
         row = connection.execute(select(model).where(model.c.digest == digest)).first()
         if row is None:
             raise NotFound(f"There is no bundle {digest[:12]}.")
-        found = _to_model(row)
+        return to_model(row)
+
+    def _registered(self, connection: Connection, digest: str) -> Model:
+        found = self._model_of(connection, digest)
         if found.state is ModelState.REFUSED:
             raise LedgerRefuses(f"{found.version} was refused: {found.reason} Add it again.")
         return found
@@ -252,70 +297,3 @@ def _required(reason: str) -> str:
     if not reason.strip():
         raise LedgerRefuses("A reason is needed: the history keeps it.")
     return cut(reason.strip())
-
-
-def _promotions() -> Select[Any]:
-    """Select the history, the newest first."""
-    return (
-        select(promotion, model.c.version, model.c.digest, model.c.state)
-        .join(model, promotion.c.model_id == model.c.id)
-        .order_by(promotion.c.id.desc())
-    )
-
-
-def _last(connection: Connection) -> AnyRow | None:
-    return connection.execute(_promotions().limit(1)).first()
-
-
-def _newest(connection: Connection) -> Promotion:
-    return _to_promotion(connection.execute(_promotions().limit(1)).one())
-
-
-def _id(line: AnyRow | None) -> int | None:
-    return None if line is None else line.id
-
-
-def _append(
-    connection: Connection,
-    model_id: ModelId,
-    deed: Deed,
-    actor: str,
-    reason: str,
-    at: float,
-    back_to: int | None,
-) -> None:
-    values = {"model_id": model_id, "deed": deed, "actor": actor, "reason": cut(reason), "at": at}
-    connection.execute(insert(promotion).values(**values, back_to=back_to))
-
-
-def _revision(connection: Connection) -> Revision:
-    newest = (select(func.max(table.c.id)).scalar_subquery() for table in (promotion, threshold))
-    promoted, changed = connection.execute(select(*newest)).one()
-    return Revision(promoted or 0, changed or 0)
-
-
-def _overrides(connection: Connection, digest: str) -> dict[str, float]:
-    newest = (
-        select(func.max(threshold.c.id))
-        .where(threshold.c.digest == digest)
-        .group_by(threshold.c.finding)
-    )
-    rows = connection.execute(
-        select(threshold.c.finding, threshold.c.value).where(threshold.c.id.in_(newest))
-    )
-    return {row.finding: row.value for row in rows if row.value is not None}
-
-
-def _to_model(row: AnyRow) -> Model:
-    return Model(
-        ModelId(row.id), row.version, row.digest, row.folder, row.card,
-        json.loads(row.thresholds), row.registered_at, row.state, row.reason,
-    )  # fmt: skip
-
-
-def _to_promotion(row: AnyRow) -> Promotion:
-    back_to = None if row.back_to is None else PromotionId(row.back_to)
-    return Promotion(
-        PromotionId(row.id), row.version, row.digest, row.deed, row.actor, row.reason, row.at,
-        back_to,
-    )  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.audit import Audit, AuditQuery
 from storage.bundles import BundleFacts, Deed, ModelState
 from storage.errors import NotFound
 from storage.ledger import Ledger, LedgerRefuses
@@ -141,3 +142,29 @@ def test_a_revision_says_that_something_changed(ledger: Ledger) -> None:
         act()
     seen.append(ledger.revision())
     assert len(set(seen)) == 5
+
+
+def test_every_change_is_in_the_audit_trail_with_actor_and_reason(tmp_path: Path) -> None:
+    database = open_storage(tmp_path).database
+    ledger, audit = Ledger(database), Audit(database)
+    a, b = registered(ledger, "a", "b")
+    ledger.promote("b", "ada", "better", 3)
+    ledger.rollback("bea", "worse", 4)
+    ledger.set_threshold(a, "pneumonia", 0.4, "ada", "too many", 5)
+    ledger.refuse(b, "worker-0", "damaged", 6)
+    with pytest.raises(LedgerRefuses):
+        ledger.promote("a", "ada", "why not", 7)
+    trail = [
+        (row.actor, row.action, row.subject, row.detail.get("reason"))
+        for row in reversed(audit.search(AuditQuery(), 100))
+    ]
+    assert trail == [
+        ("service", "model.registered", "chest a", None),
+        ("service", "model.registered", "chest b", None),
+        ("service", "model.configured", "chest a", "named by the settings"),
+        ("ada", "model.promoted", "chest b", "better"),
+        ("bea", "model.rolled_back", "chest a", "worse"),
+        ("ada", "threshold.changed", f"{a[:12]} pneumonia", "too many"),
+        ("worker-0", "model.refused", "chest b", "damaged"),
+    ]
+    assert audit.verify().broken is None
