@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select, update
 
 from storage.database import insert_or
 from storage.errors import LostClaim, NotFound, StorageError
@@ -20,7 +20,7 @@ from storage.records import (
     StudyState,
 )
 from storage.results import INSTANCE_COLUMNS, AnyRow, cut, to_instance
-from storage.schema import instance, job, study
+from storage.schema import instance, job, result, study
 
 WORKER_DIED = "worker_died"
 MAX_STUDY_ATTEMPTS = 3
@@ -143,6 +143,16 @@ def release_claims(
         update(study).where(claimed).values(state=StudyState.DUE, **NO_CLAIM)
     )
     return released_jobs.rowcount + hopeless.rowcount + released_studies.rowcount
+
+
+def jobs_again(connection: Connection, instances: Sequence[InstanceId], now: float) -> None:
+    """Withdraw the results of instances, and have each classified again as if it had just come."""
+    connection.execute(delete(result).where(result.c.instance_id.in_(instances)))
+    connection.execute(
+        update(job)
+        .where(job.c.instance_id.in_(instances), job.c.state == JobState.DONE)
+        .values(state=JobState.PENDING, attempts=0, not_before=0, changed_at=now)
+    )
 
 
 def study_uid(connection: Connection, held: Instance) -> str | None:

@@ -13,9 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, in
 from storage.companions import enqueue
 from storage.database import Database
 from storage.errors import LostClaim, NotFound
-from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand
+from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand, jobs_again
 from storage.records import (
     AnsweredInstance,
+    InstanceId,
     JobState,
     NewReport,
     ReportId,
@@ -122,6 +123,16 @@ class Studies:
             )
             if changed.rowcount != 1:
                 raise _lost(claim)
+
+    def analyse_again(self, claim: StudyJob, again: Sequence[InstanceId], now: float) -> None:
+        """Withdraw these results and put their jobs back; the report waits. Raises LostClaim."""
+        with self._database.write() as connection:
+            changed = connection.execute(
+                _held(claim).values(state=StudyState.DUE, attempts=0, **NO_CLAIM)
+            )
+            if changed.rowcount != 1:
+                raise _lost(claim)
+            jobs_again(connection, again, now)
 
     def retry_by_hand(self, study_id: StudyId, now: float) -> None:
         """Give a quarantined study a fresh start, its attempts counted from zero.

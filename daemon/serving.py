@@ -1,0 +1,171 @@
+"""What a worker classifies with: the bundle that the ledger says, loaded while images flow.
+
+A worker looks at the ledger at most once a second, between two images. It loads what it finds in a
+thread, tries it on a blank image, and only then lets it serve; a bundle that cannot is refused in
+the ledger, and the one before goes on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from classifier.classify import Classifier
+from classifier.errors import BundleRefused, ClassifierError
+from daemon import logs
+from daemon.events import Event
+from daemon.settings import Settings
+from daemon.shelf import Shelf, configured
+from storage.bundles import Revision, ServingModel
+from storage.database import Database
+from storage.errors import StorageError
+from storage.ledger import Ledger
+
+LOOK_EVERY_S = 1.0
+
+
+class Serving:
+    """The classifier of one worker, kept to the ledger."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        owner: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._chosen = settings.classifier
+        self._shelf = Shelf(settings.storage.root)
+        self._ledger = Ledger(database)
+        self._owner = owner
+        self._clock = clock
+        self._log = logs.get()
+        self._beside = ThreadPoolExecutor(1, "loader")
+        self._loading: tuple[ServingModel, Future[Classifier]] | None = None
+        self._revision = Revision()
+        self._next_look = 0.0
+        self._classifier: Classifier | None = None
+        self._replaced = False  # a bundle of which nothing is needed any more is in memory
+
+    def open(self) -> Classifier:
+        """Register the bundle of the settings, and return the classifier that is to serve.
+
+        Raises ClassifierError or StorageError where there is none.
+        """
+        self._register()
+        while True:
+            serving = self._ledger.serving()
+            if serving is None:
+                raise BundleRefused("No bundle is registered.")
+            try:
+                self._classifier = self._load(serving)
+            except ClassifierError as error:
+                if not self._refuse(serving, str(error)):
+                    raise
+            else:
+                self._revision = serving.revision
+                return self._classifier
+
+    def look(self) -> Classifier:
+        """Return what is to classify from now on. Costs nothing within a second of the last look.
+
+        Raises StorageError.
+        """
+        current = self._classifier or self.open()
+        if self._loading is not None:
+            if self._loading[1].done():
+                self._settle(*self._loading)
+        elif time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_EVERY_S
+            if self._replaced:
+                self._replaced = False
+                _give_memory_back()
+            if self._ledger.revision() != self._revision:
+                self._follow(current)
+        return self._classifier or current
+
+    def _follow(self, classifier: Classifier) -> None:
+        serving = self._ledger.serving()
+        if serving is None:
+            return
+        if serving.model.digest != classifier.bundle.digest:
+            self._loading = serving, self._beside.submit(self._load, serving)
+            return
+        classifier.thresholds = dict(serving.thresholds)
+        self._revision = serving.revision
+        self._log.info(Event.MODEL_FOLLOWED, model=classifier.version, **classifier.thresholds)
+
+    def _settle(self, serving: ServingModel, loaded: Future[Classifier]) -> None:
+        self._loading = None
+        error = loaded.exception()
+        if error is None:
+            self._classifier = loaded.result()
+            self._revision = serving.revision
+            self._log.info(
+                Event.MODEL_SWITCHED, model=self._classifier.version,
+                engine=self._classifier.engine.name, deed=serving.promotion.deed,
+            )  # fmt: skip
+            del loaded
+            _give_memory_back()
+            return
+        ours = isinstance(error, (ClassifierError, StorageError))
+        self._refuse(
+            serving, str(error) if ours else f"It could not be loaded: {type(error).__name__}."
+        )
+        # Should nothing take its place, it must not be tried again every second
+        self._revision = serving.revision
+
+    def _refuse(self, serving: ServingModel, reason: str) -> bool:
+        self._log.error(Event.MODEL_REFUSED, model=serving.model.version, reason=reason)
+        return self._ledger.refuse(serving.model.digest, self._owner, reason, self._clock())
+
+    def _register(self) -> None:
+        """Take the bundle of the settings in; where it cannot be, what served may go on."""
+        now = self._clock()
+        try:
+            shipped = self._chosen.bundle == "default"
+            facts = self._shelf.take(configured(self._chosen.bundle), link=shipped)
+            self._ledger.register(facts, now)
+            self._ledger.configure(facts.digest, now)
+        except (ClassifierError, StorageError, OSError) as error:
+            if self._ledger.serving() is None:
+                if isinstance(error, OSError):
+                    raise BundleRefused(f"It cannot be copied in: {error.strerror}.") from error
+                raise
+            self._log.error(Event.MODEL_REFUSED, model=self._chosen.bundle, reason=str(error))
+
+    def _load(self, serving: ServingModel) -> Classifier:
+        """Load and try a bundle. Raises ClassifierError."""
+        found = serving.model
+        bundle = self._shelf.load(found.folder, found.digest)
+        classifier = Classifier(
+            bundle, self._chosen.engine, self._chosen.also_classify, serving.thresholds
+        )
+        _try(classifier)
+        return classifier
+
+
+def _try(classifier: Classifier) -> None:
+    """Run the network once. Raises BundleRefused where it does not give what it must."""
+    side, wanted = classifier.bundle.manifest.architecture.side, len(classifier.thresholds)
+    try:
+        outputs = classifier.engine.run(np.zeros((1, side, side), dtype=np.uint8))
+        sound = outputs.logits.shape == (1, wanted) and outputs.maps.shape[:2] == (1, wanted)
+    except (RuntimeError, ValueError, KeyError, IndexError) as error:
+        raise BundleRefused(f"Its network does not run ({type(error).__name__}).") from error
+    if not sound or not np.isfinite(outputs.logits).all():
+        raise BundleRefused("Its network does not answer each finding.")
+
+
+def _give_memory_back() -> None:
+    """Let go of a bundle that serves no more: what the allocator keeps is the old weights."""
+    gc.collect()
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):  # another C library
+        return

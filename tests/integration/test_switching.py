@@ -1,0 +1,218 @@
+"""A bundle is promoted and rolled back while images flow: none is lost, no report mixes two."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pydicom.dataset import Dataset
+
+from daemon.report.reading import groups
+from daemon.simulate import Form, Kind, Uids, make_object, send
+from daemon.uids import derive_uid
+from tests.bundles import another
+from tests.harness import Pacs, Service, running, until, write_config
+
+WITHIN_S = 5.0
+
+
+def model(service: Service, *arguments: str) -> dict[str, Any]:
+    done = service.hilum("model", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def versions(report: Dataset) -> set[str]:
+    """The bundles that a report is of."""
+    return {group.algorithm for group in groups(report) if group.name != "not_analysed"}
+
+
+def one_image(path: Path, study: str, number: int) -> Dataset:
+    """An image of a study; the number makes it another one."""
+    uids = Uids(
+        study=derive_uid("test", study), series=derive_uid("test", study, "1"),
+        sop_instance=derive_uid("test", study, str(number)),
+    )  # fmt: skip
+    return make_object(path, Form(Kind.DX, 12), uids=uids)
+
+
+@dataclass
+class Traffic:
+    """A modality that sends without a pause; each image is a study."""
+
+    service: Service
+    image: Path
+    sent: list[str] = field(default_factory=list)
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            images = [one_image(self.image, f"flow {len(self.sent)} {n}", 1) for n in range(2)]
+            for done in send(images, "127.0.0.1", self.service.port, "DX1", "HILUM"):
+                assert done.status == 0x0000
+            self.sent += [str(image.StudyInstanceUID) for image in images]
+
+    @contextmanager
+    def flowing(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join(30)
+
+
+def newest(pacs: Pacs) -> set[str]:
+    return versions(pacs.stored[-1]) if pacs.stored else set()
+
+
+def took(pacs: Pacs, wanted: str, since: float) -> float:
+    """Wait until new reports are of that bundle; return the seconds since then."""
+    until(lambda: newest(pacs) == {wanted}, 20)
+    return time.time() - since
+
+
+def memory(service: Service) -> float:
+    """The worker's private memory, in bytes."""
+    assert service.process is not None
+    (worker,) = [p for p in psutil.Process(service.process.pid).children()
+                 if p.name().startswith("hilum-worker")]  # fmt: skip
+    return float(worker.memory_full_info().uss)
+
+
+def test_a_bundle_is_promoted_and_rolled_back_under_load(
+    tmp_path: Path, pacs: Pacs, demo_images: list[Path]
+) -> None:
+    second = another(tmp_path / "second", "second")
+    config = write_config(tmp_path, pacs.port, report={"study_quiet_s": 0, "heat_map": "none"})
+    service = Service(tmp_path, config)
+    with running(service):
+        first = model(service, "list")["serving"]
+        version = model(service, "add", str(second))["version"]
+        traffic = Traffic(service, demo_images[0])
+        held = memory(service)
+        with traffic.flowing():
+            until(lambda: newest(pacs) == {first})
+            said = model(service, "promote", version, "--reason", "better by the hold-out")
+            assert took(pacs, version, said["at"]) < WITHIN_S
+            for _ in range(3):
+                said = model(service, "rollback", "--reason", "worse at night")
+                assert (said["version"], said["deed"]) == (first, "rolled_back")
+                assert took(pacs, first, said["at"]) < WITHIN_S
+                said = model(service, "promote", version, "--reason", "once more")
+                assert took(pacs, version, said["at"]) < WITHIN_S
+            said = model(service, "rollback", "--reason", "worse at night")
+            assert took(pacs, first, said["at"]) < WITHIN_S
+        until(lambda: {r.StudyInstanceUID for r in pacs.stored} == set(traffic.sent), 60)
+        time.sleep(2.5)  # the next look gives back what was replaced
+        assert memory(service) < held + 60e6, "a bundle takes more than that"
+        assert not service.events("process.died")
+    assert [r for r in pacs.stored if len(versions(r)) != 1] == []
+    switched = [record["model"] for record in service.events("model.switched")]
+    assert switched == [version, first] * 4
+    assert len(traffic.sent) == len(set(traffic.sent)) > 20
+
+
+def test_a_study_across_a_promotion_is_of_one_bundle(
+    tmp_path: Path, pacs: Pacs, demo_images: list[Path]
+) -> None:
+    """Its first image is analysed by the old one; two workers switch each in its own time."""
+    config = write_config(
+        tmp_path, pacs.port,
+        report={"study_quiet_s": 4, "heat_map": "none"}, classifier={"workers": 2},
+    )  # fmt: skip
+    service = Service(tmp_path, config)
+    with running(service):
+        service.saw("worker.ready", 60, count=2)
+        first = model(service, "list")["serving"]
+        version = model(service, "add", str(another(tmp_path / "second", "second")))["version"]
+
+        def give(number: int) -> None:
+            image = one_image(demo_images[number], "across", number)
+            assert send([image], "127.0.0.1", service.port, "DX1", "HILUM")[0].status == 0
+            service.saw("instance.analysed", 20, count=number)
+
+        give(1)
+        assert service.events("instance.analysed")[-1]["model"] == first
+        model(service, "promote", version, "--reason", "better")
+        service.saw("model.switched", WITHIN_S, count=2)
+        give(2)
+        until(lambda: pacs.stored, 20)
+        (report,) = pacs.stored
+        assert versions(report) == {version}
+        assert len(groups(report)) == 2 * 5
+        assert service.saw("study.analysed_again")["count"] == 1
+
+        # A later version too: what it names of the first report is analysed again
+        model(service, "rollback", "--reason", "worse")
+        service.saw("model.switched", WITHIN_S, count=4)
+        image = one_image(demo_images[3], "across", 3)
+        send([image], "127.0.0.1", service.port, "DX1", "HILUM")
+        until(lambda: len(pacs.stored) == 2, 20)
+        assert versions(pacs.stored[-1]) == {first}
+        assert len(groups(pacs.stored[-1])) == 3 * 5
+
+
+def test_a_damaged_bundle_leaves_the_old_one_serving(
+    tmp_path: Path, pacs: Pacs, demo_images: list[Path], service: Service
+) -> None:
+    with running(service):
+        first = model(service, "list")["serving"]
+        added = model(service, "add", str(another(tmp_path / "second", "second")))
+        weights = tmp_path / "root" / "models" / added["folder"] / "weights.safetensors"
+        sound = weights.read_bytes()
+        weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+
+        refused = service.hilum("model", "promote", "second", "--reason", "better")
+        assert refused.returncode == 1
+        assert "weights.safetensors was changed" in refused.stderr
+
+        # Sound at the command line, damaged before the worker reads it
+        weights.write_bytes(sound)
+        model(service, "promote", "second", "--reason", "better")
+        weights.write_bytes(sound[:-1])
+        if not service.events("model.switched"):
+            service.saw("model.refused", WITHIN_S)
+            listed = model(service, "list")
+            assert listed["serving"] == first
+            assert listed["history"][0]["deed"] == "refused"
+            assert {m["version"]: m["state"] for m in listed["models"]} == {
+                first: "registered", added["version"]: "refused"
+            }  # fmt: skip
+        send([one_image(demo_images[0], "after", 1)], "127.0.0.1", service.port, "DX1", "HILUM")
+        until(lambda: newest(pacs) == {first}, 20)
+
+        # Added again, it is mended and may serve
+        model(service, "add", str(tmp_path / "second"))
+        model(service, "promote", "second", "--reason", "mended")
+        assert service.saw("model.switched", WITHIN_S)["model"] == added["version"]
+
+
+def test_a_changed_threshold_is_in_the_next_report(
+    pacs: Pacs, demo_images: list[Path], service: Service
+) -> None:
+    from storage.database import open_database
+    from storage.ledger import Ledger
+
+    with running(service):
+        ledger = Ledger(open_database(f"sqlite:///{service.folder}/root/hilum.sqlite"))
+        serving = ledger.serving()
+        assert serving is not None
+        ledger.set_threshold(serving.model.digest, "pneumonia", 0.99, "ada", "too many", 1)
+        service.saw("model.followed", WITHIN_S)
+        send([one_image(demo_images[0], "after", 1)], "127.0.0.1", service.port, "DX1", "HILUM")
+        until(lambda: pacs.stored, 20)
+        by_name = {group.name: group.threshold for group in groups(pacs.stored[0])}
+        assert by_name.pop("pneumonia") == pytest.approx(0.99, abs=1e-3)
+        for name, own in by_name.items():
+            assert own == pytest.approx(serving.model.thresholds[name], abs=1e-3)
