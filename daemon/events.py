@@ -40,6 +40,7 @@ class Event(StrEnum):
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"
     INSTANCE_QUARANTINED = "instance.quarantined"
+    HEADER_UNREADABLE = "header.unreadable"  # a fault of ours: the list shows the study without
     CLAIM_LOST = "claim.lost"
     STUDY_ANALYSED_AGAIN = "study.analysed_again"  # no report mixes bundles
     REPORT_BUILT = "report.built"

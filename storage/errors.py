@@ -48,3 +48,7 @@ class AlreadyServing(StorageError):
 
 class NotFound(StorageError):
     """There is no such row."""
+
+
+class LoginTaken(StorageError):
+    """There is an account of that login already."""

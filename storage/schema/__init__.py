@@ -16,6 +16,7 @@ from storage.schema.pipeline import (
     result,
     study,
 )
+from storage.schema.worklist import image_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
@@ -27,6 +28,7 @@ __all__ = [
     "companion",
     "delivery",
     "finding",
+    "image_header",
     "instance",
     "job",
     "metadata",
@@ -37,5 +39,7 @@ __all__ = [
     "result",
     "session",
     "study",
+    "study_finding",
+    "study_header",
     "threshold",
 ]
