@@ -21,7 +21,7 @@ from daemon import logs
 from daemon.events import Event
 from daemon.settings import Settings
 from daemon.shelf import Shelf, configured
-from storage.bundles import Revision, ServingModel
+from storage.bundles import Loaded, Revision, ServingModel
 from storage.database import Database
 from storage.errors import StorageError
 from storage.ledger import Ledger
@@ -69,6 +69,7 @@ class Serving:
                     raise
             else:
                 self._revision = serving.revision
+                self._note(self._classifier)
                 return self._classifier
 
     def look(self) -> Classifier:
@@ -119,6 +120,12 @@ class Serving:
         )
         # Should nothing take its place, it must not be tried again every second
         self._revision = serving.revision
+
+    def _note(self, one: Classifier) -> None:
+        engine = one.engine
+        self._ledger.loaded(
+            Loaded(self._owner, one.version, engine.name, engine.reason, self._clock())
+        )
 
     def _refuse(self, serving: ServingModel, reason: str) -> bool:
         self._log.error(Event.MODEL_REFUSED, model=serving.model.version, reason=reason)

@@ -107,3 +107,14 @@ class ServingModel:
     promotion: Promotion
     thresholds: Mapping[str, float]
     revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a worker has loaded: which bundle, in which engine, and why in that one."""
+
+    owner: str
+    version: str
+    engine: str
+    reason: str
+    loaded_at: float

@@ -14,6 +14,7 @@ from storage.audit import Audit
 from storage.bundles import (
     BundleFacts,
     Deed,
+    Loaded,
     Model,
     ModelState,
     Promotion,
@@ -35,7 +36,7 @@ from storage.ledger_rows import (
 )
 from storage.people import Action
 from storage.results import cut
-from storage.schema import model, promotion, threshold
+from storage.schema import model, promotion, threshold, worker
 
 SERVICE = "service"  # the actor of what the service does by itself
 
@@ -218,6 +219,24 @@ class Ledger:
         values = {"model_id": which.id, "deed": deed, "actor": actor, "reason": reason, "at": at}
         connection.execute(insert(promotion).values(**values, back_to=back_to))
         self._audit.append(actor, _ACTIONS[deed], which.version, {"reason": reason}, at=at)
+
+    def loaded(self, one: Loaded) -> None:
+        """Note what a worker has loaded."""
+        values = {
+            "version": one.version, "engine": one.engine, "reason": cut(one.reason),
+            "loaded_at": one.loaded_at,
+        }  # fmt: skip
+        with self._database.write() as connection:
+            new = insert_or(connection, worker).values(owner=one.owner, **values)
+            connection.execute(
+                new.on_conflict_do_update(index_elements=[worker.c.owner], set_=values)
+            )
+
+    def workers(self) -> tuple[Loaded, ...]:
+        """Return what each worker has loaded last."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(worker).order_by(worker.c.owner))
+            return tuple(Loaded(r.owner, r.version, r.engine, r.reason, r.loaded_at) for r in rows)
 
     # -- thresholds --------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from storage.companions import enqueue
 from storage.database import Database
 from storage.errors import LostClaim, NotFound
 from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand, jobs_again
+from storage.listing import list_study
 from storage.records import (
     AnsweredInstance,
     InstanceId,
@@ -133,6 +134,7 @@ class Studies:
             if changed.rowcount != 1:
                 raise _lost(claim)
             jobs_again(connection, again, now)
+            list_study(connection, claim.id)
 
     def retry_by_hand(self, study_id: StudyId, now: float) -> None:
         """Give a quarantined study a fresh start, its attempts counted from zero.

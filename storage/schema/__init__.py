@@ -2,7 +2,7 @@
 
 from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
-from storage.schema.models import model, promotion, threshold
+from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.pipeline import (
     attention,
     commitment,
@@ -42,4 +42,5 @@ __all__ = [
     "study_finding",
     "study_header",
     "threshold",
+    "worker",
 ]

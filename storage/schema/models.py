@@ -62,3 +62,14 @@ threshold = Table(
     CheckConstraint(column("value").between(0, 1), name="value"),
     Index(None, "digest", "finding"),
 )
+
+# What each worker has loaded, for whoever wants to see that a promotion has arrived.
+worker = Table(
+    "worker",
+    metadata,
+    Column("owner", String(128), primary_key=True),
+    Column("version", String(128), nullable=False),
+    Column("engine", String(64), nullable=False),
+    Column("reason", String(FREE_TEXT), nullable=False),  # why that engine
+    time("loaded_at"),
+)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.audit import Audit, AuditQuery
-from storage.bundles import BundleFacts, Deed, ModelState
+from storage.bundles import BundleFacts, Deed, Loaded, ModelState
 from storage.errors import NotFound
 from storage.ledger import Ledger, LedgerRefuses
 from tests.storing import open_storage, sha256
@@ -168,3 +168,12 @@ def test_every_change_is_in_the_audit_trail_with_actor_and_reason(tmp_path: Path
         ("worker-0", "model.refused", "chest b", "damaged"),
     ]
     assert audit.verify().broken is None
+
+
+def test_each_worker_says_what_it_has_loaded_last(ledger: Ledger) -> None:
+    ledger.loaded(Loaded("worker-1", "chest a", "int8", "the fastest", 1))
+    ledger.loaded(Loaded("worker-0", "chest a", "int8", "the fastest", 2))
+    ledger.loaded(Loaded("worker-1", "chest b", "f32", "int8: damaged", 3))
+    assert [(w.owner, w.version, w.engine) for w in ledger.workers()] == [
+        ("worker-0", "chest a", "int8"), ("worker-1", "chest b", "f32")
+    ]  # fmt: skip

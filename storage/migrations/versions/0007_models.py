@@ -56,6 +56,15 @@ def upgrade() -> None:
         ),
     )
     op.create_index(op.f("ix_threshold_digest_finding"), "threshold", ["digest", "finding"])
+    op.create_table(
+        "worker",
+        sa.Column("owner", sa.String(128), nullable=False),
+        sa.Column("version", sa.String(128), nullable=False),
+        sa.Column("engine", sa.String(64), nullable=False),
+        sa.Column("reason", sa.String(1000), nullable=False),
+        sa.Column("loaded_at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("owner", name=op.f("pk_worker")),
+    )
     op.create_index(op.f("ix_result_created_at"), "result", ["created_at"])
 
 
