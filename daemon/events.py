@@ -41,6 +41,7 @@ class Event(StrEnum):
     INSTANCE_RETRIED = "instance.retried"
     INSTANCE_QUARANTINED = "instance.quarantined"
     HEADER_UNREADABLE = "header.unreadable"  # a fault of ours: the list shows the study without
+    REVIEW_EFFECTIVE = "review.effective"  # it can no longer be undone; a version is to say it
     CLAIM_LOST = "claim.lost"
     STUDY_ANALYSED_AGAIN = "study.analysed_again"  # no report mixes bundles
     REPORT_BUILT = "report.built"

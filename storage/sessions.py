@@ -96,9 +96,7 @@ class Sessions:
     def close(self, secret: str) -> None:
         """End a session; one that has ended stays so."""
         with self._database.write() as connection:
-            connection.execute(
-                delete(session).where(session.c.token_sha256 == fingerprint(secret))
-            )
+            connection.execute(delete(session).where(session.c.token_sha256 == fingerprint(secret)))
 
     def close_others(self, account_id: int, keep: int) -> int:
         """End an account's sessions but one; return how many."""

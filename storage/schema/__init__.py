@@ -16,6 +16,7 @@ from storage.schema.pipeline import (
     result,
     study,
 )
+from storage.schema.reviews import label, review, review_answer
 from storage.schema.worklist import image_header, study_finding, study_header
 
 __all__ = [
@@ -31,12 +32,15 @@ __all__ = [
     "image_header",
     "instance",
     "job",
+    "label",
     "metadata",
     "model",
     "peer",
     "promotion",
     "report",
     "result",
+    "review",
+    "review_answer",
     "session",
     "study",
     "study_finding",
