@@ -103,6 +103,9 @@ reserve_bytes = 100_000_000
 [report]
 study_quiet_s = 0  # each demo study is one image: report it at once
 
+[web]
+port = 0
+
 [[pacs]]
 name = "demo"
 ae_title = "TESTPACS"

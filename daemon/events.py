@@ -63,4 +63,11 @@ class Event(StrEnum):
     OBJECTS_REMOVED = "objects.removed"  # by retention
     PACS_UNREACHABLE = "pacs.unreachable"
     PACS_REACHED = "pacs.reached"
+
+    WEB_LISTENING = "web.listening"  # with the audit trail's head
+    WEB_ANSWERED = "web.answered"
+    SIGN_IN_FAILED = "web.sign_in_failed"
+    SIGN_IN_DELAYED = "web.sign_in_delayed"  # too many failures
+    AUDIT_VERIFIED = "audit.verified"  # with its head
+    AUDIT_BROKEN = "audit.broken"
     FAULT = "fault"

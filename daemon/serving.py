@@ -7,7 +7,6 @@ the ledger, and the one before goes on.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from storage.bundles import Loaded, Revision, ServingModel
 from storage.database import Database
 from storage.errors import StorageError
 from storage.ledger import Ledger
+from storage.workers import Workers
 
 LOOK_EVERY_S = 1.0
 
@@ -41,7 +41,7 @@ class Serving:
     ) -> None:
         self._chosen = settings.classifier
         self._shelf = Shelf(settings.storage.root)
-        self._ledger = Ledger(database)
+        self._ledger, self._workers = Ledger(database), Workers(database)
         self._owner = owner
         self._clock = clock
         self._log = logs.get()
@@ -85,7 +85,7 @@ class Serving:
             self._next_look = time.monotonic() + LOOK_EVERY_S
             if self._replaced:
                 self._replaced = False
-                _give_memory_back()
+                gc.collect()
             if self._ledger.revision() != self._revision:
                 self._follow(current)
         return self._classifier or current
@@ -123,7 +123,7 @@ class Serving:
 
     def _note(self, one: Classifier) -> None:
         engine = one.engine
-        self._ledger.loaded(
+        self._workers.loaded(
             Loaded(self._owner, one.version, engine.name, engine.reason, self._clock())
         )
 
@@ -167,12 +167,3 @@ def _try(classifier: Classifier) -> None:
         raise BundleRefused(f"Its network does not run ({type(error).__name__}).") from error
     if not sound or not np.isfinite(outputs.logits).all():
         raise BundleRefused("Its network does not answer each finding.")
-
-
-def _give_memory_back() -> None:
-    """Let go of a bundle that serves no more: what the allocator keeps is the old weights."""
-    gc.collect()
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # another C library
-        return

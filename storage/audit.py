@@ -2,8 +2,8 @@
 a row that was changed, taken out or put in shows.
 
 The hash is SHA-256 over the hash of the row before and the row in canonical JSON. Whoever can write
-the whole database can make the whole chain anew; a head that was noted elsewhere (the log has one of
-each start and each check) tells that too.
+the whole database can make the whole chain anew; a head that was noted elsewhere (the log has one
+of each start and each check) tells that too.
 """
 
 from __future__ import annotations
@@ -131,6 +131,13 @@ class Audit:
                 wanted = wanted.where(audit.c[name] == value)
         with self._database.read() as connection:
             return tuple(_row(row) for row in connection.execute(wanted))
+
+    def head(self) -> Verified:
+        """Return how many rows there are and the newest one's hash, unchecked."""
+        newest = select(audit.c.id, audit.c.sha256).order_by(audit.c.id.desc()).limit(1)
+        with self._database.read() as connection:
+            last = connection.execute(newest).first()
+        return Verified(0, FIRST, None) if last is None else Verified(last.id, last.sha256, None)
 
     def verify(self) -> Verified:
         """Check the chain from the first row on; one batch at a time is in memory."""

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select, update
 
 from storage.database import insert_or
-from storage.errors import LostClaim, NotFound, StorageError
+from storage.errors import LostClaim, NotFound, Refused
 from storage.records import (
     Arrival,
     Instance,
@@ -168,7 +168,7 @@ def hold_by_hand(
 ) -> None:
     """Lock a job, study or delivery for an administrator, to be retried or quarantined.
 
-    Raises NotFound, and StorageError where it is in none of the allowed states.
+    Raises NotFound, and Refused where it is in none of the allowed states.
     """
     query = select(table.c.state).where(table.c.id == row_id).with_for_update()
     state = connection.execute(query).scalar_one_or_none()
@@ -176,7 +176,7 @@ def hold_by_hand(
         raise NotFound(f"There is no {table.name} {row_id}.")
     if state not in allowed:
         names = " or ".join(allowed)
-        raise StorageError(
+        raise Refused(
             f"{table.name.capitalize()} {row_id} is {state} and cannot be {deed} by hand; "
             f"only a {names} {table.name} can."
         )

@@ -14,7 +14,6 @@ from storage.audit import Audit
 from storage.bundles import (
     BundleFacts,
     Deed,
-    Loaded,
     Model,
     ModelState,
     Promotion,
@@ -23,7 +22,7 @@ from storage.bundles import (
     ThresholdChange,
 )
 from storage.database import Database, insert_or
-from storage.errors import NotFound, StorageError
+from storage.errors import NotFound, Refused
 from storage.ledger_rows import (
     last_line,
     line_id,
@@ -35,8 +34,8 @@ from storage.ledger_rows import (
     to_promotion,
 )
 from storage.people import Action
-from storage.results import cut
-from storage.schema import model, promotion, threshold, worker
+from storage.results import AnyRow, cut
+from storage.schema import model, promotion, threshold
 
 SERVICE = "service"  # the actor of what the service does by itself
 
@@ -49,7 +48,7 @@ _ACTIONS = {
 }
 
 
-class LedgerRefuses(StorageError):
+class LedgerRefuses(Refused):
     """The ledger cannot do this."""
 
 
@@ -193,18 +192,30 @@ class Ledger:
                 return last is not None
             return self._step_back(connection, Deed.REFUSED, actor, cut(reason), at)
 
+    def restorable(self) -> Promotion | None:
+        """Return the line whose bundle a roll-back would let serve, None where there is none."""
+        with self._database.read() as connection:
+            line = self._before(connection)
+            return None if line is None else to_promotion(line)
+
     def _step_back(
         self, connection: Connection, deed: Deed, actor: str, reason: str, at: float
     ) -> bool:
+        line = self._before(connection)
+        if line is None:
+            return False
+        served = self._model(connection, line.model_id)
+        self._append(connection, served, deed, actor, reason, at, line.back_to)
+        return True
+
+    def _before(self, connection: Connection) -> AnyRow | None:
         """Follow `back_to` to the first bundle that may serve."""
         line = last_line(connection)
         while line is not None and line.back_to is not None:
             line = connection.execute(promotions().where(promotion.c.id == line.back_to)).one()
             if line.state == ModelState.REGISTERED:
-                served = self._model(connection, line.model_id)
-                self._append(connection, served, deed, actor, reason, at, line.back_to)
-                return True
-        return False
+                return line
+        return None
 
     def _append(
         self,
@@ -219,24 +230,6 @@ class Ledger:
         values = {"model_id": which.id, "deed": deed, "actor": actor, "reason": reason, "at": at}
         connection.execute(insert(promotion).values(**values, back_to=back_to))
         self._audit.append(actor, _ACTIONS[deed], which.version, {"reason": reason}, at=at)
-
-    def loaded(self, one: Loaded) -> None:
-        """Note what a worker has loaded."""
-        values = {
-            "version": one.version, "engine": one.engine, "reason": cut(one.reason),
-            "loaded_at": one.loaded_at,
-        }  # fmt: skip
-        with self._database.write() as connection:
-            new = insert_or(connection, worker).values(owner=one.owner, **values)
-            connection.execute(
-                new.on_conflict_do_update(index_elements=[worker.c.owner], set_=values)
-            )
-
-    def workers(self) -> tuple[Loaded, ...]:
-        """Return what each worker has loaded last."""
-        with self._database.read() as connection:
-            rows = connection.execute(select(worker).order_by(worker.c.owner))
-            return tuple(Loaded(r.owner, r.version, r.engine, r.reason, r.loaded_at) for r in rows)
 
     # -- thresholds --------------------------------------------------------------------------
 
@@ -254,14 +247,7 @@ class Ledger:
         Raises NotFound; and LedgerRefuses where the value is no probability above 0, or no reason
         is given.
         """
-        own = self.thresholds(digest)
-        if finding not in own:
-            known = ", ".join(own)
-            raise NotFound(f'The bundle has no finding "{finding}". It has: {known}.')
-        if value is not None and not 0 < value <= 1:
-            raise LedgerRefuses(
-                f"A threshold is a probability above 0 and at most 1. Received: {value}."
-            )
+        own = self.check_threshold(digest, finding, value)
         why = _required(reason)
         with self._database.write() as connection:
             connection.execute(
@@ -275,6 +261,18 @@ class Ledger:
                 actor, Action.THRESHOLD_CHANGED, f"{digest[:12]} {finding}", changed, at=at
             )
         return ThresholdChange(digest, finding, value, actor, why, at)
+
+    def check_threshold(self, digest: str, finding: str, value: float | None) -> dict[str, float]:
+        """Return the thresholds in force where this one could be set. Raises as it does."""
+        own = self.thresholds(digest)
+        if finding not in own:
+            known = ", ".join(own)
+            raise NotFound(f'The bundle has no finding "{finding}". It has: {known}.')
+        if value is not None and not 0 < value <= 1:
+            raise LedgerRefuses(
+                f"A threshold is a probability above 0 and at most 1. Received: {value}."
+            )
+        return own
 
     def threshold_history(self, digest: str, limit: int = 200) -> tuple[ThresholdChange, ...]:
         """Return a bundle's changes, the newest first."""

@@ -170,9 +170,11 @@ class Studies:
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def rows(self, limit: int = 200) -> list[StudyRow]:
-        """Return the newest studies first, without their instances."""
+    def rows(self, limit: int = 200, state: StudyState | None = None) -> list[StudyRow]:
+        """Return the newest studies first, of that state or of all, without their instances."""
         query = select(study).order_by(study.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(study.c.state == state)
         with self._database.read() as connection:
             return [_to_row(row) for row in connection.execute(query)]
 

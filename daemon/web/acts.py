@@ -58,9 +58,7 @@ class Acts:
 
     def promote(self, version: str, reason: str) -> Promotion:
         """Let a bundle serve; the workers verify it, and refuse what is damaged."""
-        line = Ledger(self._here.database).promote(
-            version, self._actor, reason, self._here.clock()
-        )
+        line = Ledger(self._here.database).promote(version, self._actor, reason, self._here.clock())
         self._here.bells.ring("worker")
         return line
 

@@ -10,20 +10,21 @@ from storage.bundles import Model, ServingModel
 from storage.database import Database
 from storage.ledger import Ledger
 from storage.what_if import DAYS_30_S, WhatIf, what_if
+from storage.workers import Workers
 
 
 def overview(database: Database) -> dict[str, Any]:
     """Return every bundle, what serves, what served when, and what each worker has loaded."""
     ledger = Ledger(database)
     serving = ledger.serving()
-    history = ledger.history(50)
+    history, before = ledger.history(50), ledger.restorable()
     return {
         "serving": None if serving is None else serving.model.version,
         "serving_since": None if serving is None else serving.promotion.at,
-        "back_to": None if serving is None else _back_to(ledger, serving),
+        "back_to": None if before is None else before.version,
         "models": [brief(one, serving) for one in ledger.models()],
         "history": [asdict(line) for line in history],
-        "workers": [asdict(one) for one in ledger.workers()],
+        "workers": [asdict(one) for one in Workers(database).all()],
     }
 
 
@@ -74,9 +75,3 @@ def compare(database: Database, named: str, finding: str, value: float, now: flo
     ledger.check_threshold(one.digest, finding, value)
     force = ledger.thresholds(one.digest)
     return what_if(database, one.version, force, finding, value, now - DAYS_30_S)
-
-
-def _back_to(ledger: Ledger, serving: ServingModel) -> str | None:
-    """What a roll-back would let serve."""
-    line = ledger.restorable(serving.promotion.id)
-    return None if line is None else line.version

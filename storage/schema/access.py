@@ -105,4 +105,5 @@ APPEND_ONLY = {
 }
 for dialect, statements in APPEND_ONLY.items():
     for statement in statements:
-        event.listen(audit, "after_create", DDL(statement).execute_if(dialect=dialect))
+        guard = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
+        event.listen(audit, "after_create", guard)

@@ -77,9 +77,14 @@ def test_the_database_refuses_to_change_the_trail(tmp_path: Path, statement: str
 def test_a_row_is_a_part_of_the_transaction_around_it(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     audit = Audit(storage.database)
-    with pytest.raises(RuntimeError), storage.database.write():
-        audit.append("ann", Action.JOB_RETRIED, "7", at=1)
-        raise RuntimeError
+
+    def fail() -> None:
+        with storage.database.write():
+            audit.append("ann", Action.JOB_RETRIED, "7", at=1)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert audit.search(AuditQuery(), 10) == ()
 
 

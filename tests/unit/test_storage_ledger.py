@@ -10,6 +10,7 @@ from storage.audit import Audit, AuditQuery
 from storage.bundles import BundleFacts, Deed, Loaded, ModelState
 from storage.errors import NotFound
 from storage.ledger import Ledger, LedgerRefuses
+from storage.workers import Workers
 from tests.storing import open_storage, sha256
 
 OWN = {"pneumonia": 0.3, "pleural_effusion": 0.1}
@@ -170,10 +171,11 @@ def test_every_change_is_in_the_audit_trail_with_actor_and_reason(tmp_path: Path
     assert audit.verify().broken is None
 
 
-def test_each_worker_says_what_it_has_loaded_last(ledger: Ledger) -> None:
-    ledger.loaded(Loaded("worker-1", "chest a", "int8", "the fastest", 1))
-    ledger.loaded(Loaded("worker-0", "chest a", "int8", "the fastest", 2))
-    ledger.loaded(Loaded("worker-1", "chest b", "f32", "int8: damaged", 3))
-    assert [(w.owner, w.version, w.engine) for w in ledger.workers()] == [
+def test_each_worker_says_what_it_has_loaded_last(tmp_path: Path) -> None:
+    workers = Workers(open_storage(tmp_path).database)
+    workers.loaded(Loaded("worker-1", "chest a", "int8", "the fastest", 1))
+    workers.loaded(Loaded("worker-0", "chest a", "int8", "the fastest", 2))
+    workers.loaded(Loaded("worker-1", "chest b", "f32", "int8: damaged", 3))
+    assert [(w.owner, w.version, w.engine) for w in workers.all()] == [
         ("worker-0", "chest a", "int8"), ("worker-1", "chest b", "f32")
     ]  # fmt: skip

@@ -19,9 +19,7 @@ from storage.records import DeliveryId, DeliveryState
 router = APIRouter(prefix="/api/v1", tags=["deliveries"])
 
 Here = Annotated[Site, Depends(site)]
-Reader = Annotated[
-    Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))
-]
+Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
 Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 

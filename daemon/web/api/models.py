@@ -17,9 +17,7 @@ from storage.errors import Refused
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
 
 Here = Annotated[Site, Depends(site)]
-Reader = Annotated[
-    Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))
-]
+Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
 Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 

@@ -19,9 +19,7 @@ from storage.traffic import callers, traffic
 router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
 
 Here = Annotated[Site, Depends(site)]
-Reader = Annotated[
-    Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))
-]
+Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
 Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 CALLERS_OVER_S = 7 * 86400.0

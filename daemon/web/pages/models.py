@@ -92,9 +92,7 @@ def _ask_promote(
     return _answer(request, here, "model_promote.html", context)
 
 
-def _ask_rollback(
-    request: Request, here: Site, problem: str = "", reason: str = ""
-) -> Response:
+def _ask_rollback(request: Request, here: Site, problem: str = "", reason: str = "") -> Response:
     found = cards.overview(here.database)
     context = {
         "serving": found["serving"], "back_to": found["back_to"],

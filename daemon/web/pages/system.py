@@ -14,6 +14,7 @@ from daemon.web.access import Person, Role, allow
 from daemon.web.context import Site, site
 from storage.ledger import Ledger
 from storage.traffic import traffic
+from storage.workers import Workers
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,13 +36,12 @@ def live(request: Request, here: Here, _: Administrator) -> Response:
 
 
 def _live(here: Site) -> dict[str, Any]:
-    ledger = Ledger(here.database)
     return {
         "findings": [
             look_at_storage(here.settings), look_at_reports(here.settings, here.database)
         ],
-        "serving": ledger.serving(),
-        "workers": ledger.workers(),
+        "serving": Ledger(here.database).serving(),
+        "workers": Workers(here.database).all(),
         "engine": here.settings.classifier.engine,
         "traffic": traffic(here.database, here.clock()),
         "processes": machine.processes(os.getppid()),
