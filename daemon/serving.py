@@ -111,13 +111,12 @@ class Serving:
                 Event.MODEL_SWITCHED, model=self._classifier.version,
                 engine=self._classifier.engine.name, deed=serving.promotion.deed,
             )  # fmt: skip
-            del loaded
-            _give_memory_back()
+            self._note(self._classifier)
+            self._replaced = True
+            self._next_look = time.monotonic() + LOOK_EVERY_S  # images in flight end on the old one
             return
-        ours = isinstance(error, (ClassifierError, StorageError))
-        self._refuse(
-            serving, str(error) if ours else f"It could not be loaded: {type(error).__name__}."
-        )
+        ours = isinstance(error, ClassifierError)
+        self._refuse(serving, str(error) if ours else f"Loading it failed: {type(error).__name__}.")
         # Should nothing take its place, it must not be tried again every second
         self._revision = serving.revision
 

@@ -16,7 +16,7 @@ from storage.studies import Studies
 
 
 class Acts:
-    """The acts of one person. They raise NotFound, and Refused where the state does not allow it."""
+    """The acts of one person. Each raises NotFound, and Refused where the state does not allow."""
 
     def __init__(self, here: Site, person: Person) -> None:
         self._here = here
