@@ -116,10 +116,9 @@ def add(
 
     with opened(config) as (settings, ledger):
         try:
-            facts = Shelf(settings.storage.root).take(path)
+            one = Shelf(settings.storage.root).take(path, ledger, time.time(), _actor())
         except OSError as error:
             raise _failed(f"{path} cannot be copied in: {error.strerror}") from error
-        one = ledger.register(facts, time.time(), _actor())
         shown = _brief(one, ledger.serving())
     _say(shown, f"{one.version} is registered", as_json=as_json)
 

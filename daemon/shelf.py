@@ -15,7 +15,8 @@ from pathlib import Path
 
 from classifier.bundle import Bundle, default_folder, load_bundle
 from classifier.errors import BundleRefused
-from storage.bundles import BundleFacts
+from storage.bundles import BundleFacts, Model
+from storage.ledger import SERVICE, Ledger
 from storage.objects import make_folder
 
 
@@ -26,20 +27,30 @@ class Shelf:
         """Work under a storage root; the folder is made by the first bundle."""
         self.folder = root / "models"
 
-    def take(self, source: Path | str, *, link: bool = False) -> BundleFacts:
-        """Verify a bundle, copy it in, and return what the ledger keeps of it.
+    def take(
+        self,
+        source: Path | str,
+        ledger: Ledger,
+        at: float,
+        actor: str = SERVICE,
+        *,
+        link: bool = False,
+    ) -> Model:
+        """Verify a bundle, copy it in, and register it.
 
         `link` spares the space where the file system allows: for a bundle that came with the
         product, which nobody edits.
-        Raises BundleRefused, and OSError where it cannot be copied.
+        Raises BundleRefused; LedgerRefuses where its version is taken; OSError where it cannot be
+        copied.
         """
         bundle = load_bundle(source)
         facts = facts_of(bundle)
+        ledger.check_version(facts)
         target = self.folder / facts.folder
         with self._alone():
             if self._digest(target) != facts.digest:
                 self._copy(bundle, target, link=link)
-        return facts
+        return ledger.register(facts, at, actor)
 
     def load(self, folder: str, digest: str) -> Bundle:
         """Return a bundle from the shelf, verified. Raises BundleRefused."""

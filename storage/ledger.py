@@ -62,6 +62,16 @@ class Ledger:
 
     # -- bundles -----------------------------------------------------------------------------
 
+    def check_version(self, facts: BundleFacts) -> None:
+        """Raise LedgerRefuses where the version is taken by other contents."""
+        query = select(model.c.digest).where(model.c.version == facts.version)
+        with self._database.read() as connection:
+            if connection.execute(query).scalar_one_or_none() not in (None, facts.digest):
+                raise LedgerRefuses(
+                    f"There is another bundle of the version {facts.version}: "
+                    "a bundle is never edited; give the new one another version."
+                )
+
     def register(self, facts: BundleFacts, at: float, actor: str = SERVICE) -> Model:
         """Take a verified bundle in; one that was refused may serve again.
 
@@ -72,23 +82,18 @@ class Ledger:
             "card": facts.card, "thresholds": json.dumps(dict(facts.thresholds)),
             "registered_at": at, "state": ModelState.REGISTERED,
         }  # fmt: skip
-        by_version = select(model).where(model.c.version == facts.version)
+        same = model.c.digest == facts.digest
         with self._database.write() as connection:
-            before = connection.execute(by_version).one_or_none()
+            self.check_version(facts)
+            before = connection.execute(select(model.c.state).where(same)).scalar_one_or_none()
             new = insert_or(connection, model).values(**values)
             connection.execute(new.on_conflict_do_nothing())
-            known = before or connection.execute(by_version).one()
-            if known.digest != facts.digest:
-                raise LedgerRefuses(
-                    f"There is another bundle of the version {facts.version}: "
-                    "a bundle is never edited; give the new one another version."
-                )
             again = {"state": ModelState.REGISTERED, "reason": None, "folder": facts.folder}
-            connection.execute(update(model).where(model.c.id == known.id).values(**again))
-            if before is None or before.state != ModelState.REGISTERED:
+            connection.execute(update(model).where(same).values(**again))
+            if before != ModelState.REGISTERED:
                 made = {"digest": facts.digest}
                 self._audit.append(actor, Action.MODEL_REGISTERED, facts.version, made, at=at)
-            return self._model(connection, known.id)
+            return self._model_of(connection, facts.digest)
 
     def models(self) -> tuple[Model, ...]:
         """Return every bundle, the newest first."""
