@@ -7,13 +7,17 @@ from pathlib import Path
 
 from rich.table import Table
 
-from classifier.bundle import load_bundle
+from classifier.bundle import Bundle, load_bundle
 from classifier.engine import open_engine
 from classifier.errors import ClassifierError
 from daemon import check_peers, clock
 from daemon.findings import Finding, look_at_database, look_at_reports, look_at_storage
 from daemon.settings import Settings
+from daemon.shelf import Shelf
+from storage.bundles import Deed
+from storage.database import Database
 from storage.errors import StorageError
+from storage.ledger import Ledger
 from storage.queue import Queue
 
 
@@ -21,7 +25,7 @@ def run(settings: Settings, config: Path) -> list[Finding]:
     """Look at everything; a fault in one does not keep the others from being looked at."""
     findings = [_settings(settings, config), look_at_storage(settings)]
     database, found = look_at_database(settings)
-    findings += [found, *_model(settings)]
+    findings += [found, *_model(settings, database)]
     newest: float | None = None
     if database is not None:
         try:
@@ -53,19 +57,30 @@ def _settings(settings: Settings, config: Path) -> Finding:
     return Finding("settings", True, f"{says}, {len(callers)} allowed callers")
 
 
-def _model(settings: Settings) -> Iterator[Finding]:
+def _model(settings: Settings, database: Database | None) -> Iterator[Finding]:
     try:
-        bundle = load_bundle(settings.classifier.bundle)
-    except ClassifierError as error:
-        yield Finding("model", False, str(error), "set classifier.bundle to a sound bundle")
+        bundle, where = _serving(settings, database)
+    except (ClassifierError, StorageError) as error:
+        remedy = "set classifier.bundle to a sound bundle, or promote one: `hilum model list`"
+        yield Finding("model", False, str(error), remedy)
         return
-    yield Finding("model", True, f"{bundle.version}, every file as hashed")
+    yield Finding("model", True, f"{bundle.version}, {where}, every file as hashed")
     try:
         engine = open_engine(bundle, settings.classifier.engine)
     except ClassifierError as error:
         yield Finding("engine", False, str(error), 'set classifier.engine to "auto"')
         return
     yield Finding("engine", True, f"{engine.name}: {engine.reason}")
+
+
+def _serving(settings: Settings, database: Database | None) -> tuple[Bundle, str]:
+    """The bundle that the next worker would serve. Raises ClassifierError and StorageError."""
+    serving = None if database is None else Ledger(database).serving()
+    if serving is None or serving.promotion.deed is Deed.CONFIGURED:
+        return load_bundle(settings.classifier.bundle), "as the settings name it"
+    shelf = Shelf(settings.storage.root)
+    deed = serving.promotion.deed.replace("_", " ")
+    return shelf.load(serving.model.folder, serving.model.digest), f"as the ledger says ({deed})"
 
 
 def table(findings: list[Finding]) -> Table:

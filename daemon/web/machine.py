@@ -26,7 +26,9 @@ def processes(parent: int) -> list[Process]:
     found = [_process(parent)]
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal() and _parent(folder) == parent:
-            found.append(_process(int(folder.name)))
+            child = _process(int(folder.name))
+            if child is not None and child.name.startswith("hilum-"):
+                found.append(child)
     return sorted((one for one in found if one is not None), key=lambda one: one.pid)
 
 
