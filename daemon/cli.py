@@ -67,14 +67,27 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo leaves its files.")] = Path(
         "build/demo"
     ),
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep the service and its pages up until Ctrl-C; without either, on a terminal."
+        ),
+    ] = None,
 ) -> None:
     """Send real radiographs through the real service into a PACS, and show what became of them."""
     from daemon import demo as demonstration
+    from daemon import demo_pages
 
     console = Console()
     if console.width < demonstration.WIDTH:
         console = Console(width=demonstration.WIDTH)
-    raise typer.Exit(demonstration.run(folder, console))
+    status = demonstration.run(folder, console)
+    said = Console(stderr=True)
+    if stay or (stay is None and sys.stdin.isatty() and sys.stdout.isatty()):
+        demo_pages.stay(folder, said)
+    elif stay is None:
+        demo_pages.hint(said)
+    raise typer.Exit(status)
 
 
 @app.command()

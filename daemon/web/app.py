@@ -13,6 +13,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.telemetry import TelemetryConfig
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -31,6 +32,12 @@ from storage.errors import DatabaseBusy, NotFound, OutOfSpace, StorageError
 
 THREADS = 12  # of requests at a time that use the database
 
+# FastAPI's own telemetry would record exceptions' messages and the values of refused fields, and
+# send them to wherever an environment variable says.
+SILENT = TelemetryConfig(
+    tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False
+)
+
 
 def create_app(site: Site, gate: Gate | None = None) -> FastAPI:
     """Make the application on a migrated database. Raises UnguardedRoute."""
@@ -38,6 +45,7 @@ def create_app(site: Site, gate: Gate | None = None) -> FastAPI:
     gate = gate or make_gate(settings, site.database)
     app = FastAPI(
         title="Hilum",
+        telemetry=SILENT,
         openapi_url=None,  # /api/v1/openapi.json is a route of ours, guarded like any
         lifespan=_lifespan,
         middleware=[

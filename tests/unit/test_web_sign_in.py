@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from daemon.web import guard, throttle
+from daemon.web import guard, server, throttle
 from daemon.web.access import Role, Scope
 from daemon.web.passwords import Passwords, WeakPassword, check_password
 from storage.audit import AuditQuery
@@ -288,3 +288,34 @@ def test_a_name_that_is_not_ours_is_refused(tmp_path: Path, host: str, status: i
     with open_pages(tmp_path, hosts=("pacs.example",)) as pages:
         answer = pages.nobody().get("/sign-in", headers={"Host": host})
     assert answer.status_code == status
+
+
+def test_without_an_account_the_page_says_how_the_first_is_made(pages: Pages) -> None:
+    assert "hilum user add" in pages.nobody().get("/sign-in").text
+    pages.account(Role.ADMINISTRATOR)
+    assert "hilum user add" not in pages.nobody().get("/sign-in").text
+
+
+def test_a_hash_of_older_settings_is_renewed_at_sign_in(pages: Pages) -> None:
+    account = pages.account(Role.AUDITOR)
+    pages.gate.accounts.rehash(account.id, Passwords(memory_kib=16, passes=1).make(PASSWORD))
+    assert sign_in(pages.nobody(), "auditor").status_code == 303
+    known = pages.gate.accounts.credential("auditor")
+    assert known is not None
+    assert not CHEAP.is_old(known[1])
+    assert sign_in(pages.nobody(), "auditor").status_code == 303
+
+
+def through_proxy(pages: Pages, *proxies: str) -> httpx.Response:
+    settings = pages.site.settings.web.model_copy(update={"proxies": proxies})
+    config = server.make_config(settings, pages.app, None)
+    config.load()
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "10.9.9.9"}
+    browser = TestClient(config.loaded_app, base_url="http://localhost", headers=headers)
+    return browser.get("/sign-in")
+
+
+def test_only_a_proxy_that_is_named_is_believed(pages: Pages) -> None:
+    assert "Secure" in through_proxy(pages, "testclient").headers["set-cookie"]
+    assert "Secure" not in through_proxy(pages, "10.0.0.1").headers["set-cookie"]
+    assert "Secure" not in through_proxy(pages).headers["set-cookie"]

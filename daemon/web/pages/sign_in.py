@@ -130,8 +130,10 @@ def form(
     known = request.cookies.get(FORM_COOKIE, "")
     secret = known or secrets.token_urlsafe(32)
     request.state.csrf = csrf_token(secret)
+    provider = here.settings.web.oidc is not None
     context = {
-        "problem": problem, "wanted": wanted, "provider": here.settings.web.oidc is not None,
+        "problem": problem, "wanted": wanted, "provider": provider,
+        "first": not provider and not gate(request).accounts.any(),
     }  # fmt: skip
     answer = here.templates.TemplateResponse(
         request, "sign_in.html", context, status_code=status, headers=headers
