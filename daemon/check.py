@@ -11,7 +11,7 @@ from classifier.bundle import Bundle, load_bundle
 from classifier.engine import open_engine
 from classifier.errors import ClassifierError
 from daemon import check_peers, clock
-from daemon.findings import Finding, look_at_database, look_at_reports, look_at_storage
+from daemon.check_storage import Finding, look_at_database, look_at_reports, look_at_storage
 from daemon.settings import Settings
 from daemon.shelf import Shelf
 from storage.bundles import Deed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from daemon.findings import Finding
+from daemon.check_storage import Finding
 from daemon.settings import PacsSettings
 from daemon.web.context import Site
 from storage.errors import NotFound

@@ -17,7 +17,7 @@ from storage.schema.pipeline import (
     study,
 )
 from storage.schema.reviews import label, review, review_answer
-from storage.schema.worklist import image_header, study_finding, study_header
+from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
@@ -35,6 +35,7 @@ __all__ = [
     "label",
     "metadata",
     "model",
+    "own_header",
     "peer",
     "promotion",
     "report",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from daemon.findings import look_at_database, look_at_reports, look_at_storage
+from daemon.check_storage import look_at_database, look_at_reports, look_at_storage
 from daemon.web import machine
 from daemon.web.access import Person, Role, allow
 from daemon.web.context import Site, site
