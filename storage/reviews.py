@@ -131,17 +131,16 @@ class Reviews:
             return []
         studies = []
         with self._database.write() as connection:
-            for review_id in connection.execute(
-                _due(now).with_for_update(of=review, skip_locked=True)
-            ).scalars():
-                study_id = connection.execute(
+            rows = connection.execute(_due(now).with_for_update(of=review, skip_locked=True))
+            for review_id, study_id in rows.all():
+                uid = _make_due(connection, StudyId(study_id))
+                connection.execute(
                     update(review)
                     .where(review.c.id == review_id)
                     .values(state=ReviewState.EFFECTIVE)
-                    .returning(review.c.study_id)
-                ).scalar_one()
+                )
                 put_labels(connection, ReviewId(review_id))
-                studies.append(_make_due(connection, StudyId(study_id)))
+                studies.append(uid)
         return studies
 
     def first_read_done(self, study_instance_uid: str, account: int) -> bool:
@@ -275,22 +274,27 @@ def _list(connection: Connection, study_id: StudyId) -> None:
 
 def _due(now: float) -> Select[Any]:
     return (
-        select(review.c.id)
+        select(review.c.id, review.c.study_id)
         .where(review.c.state == ReviewState.PENDING, review.c.effective_at <= now)
         .order_by(review.c.effective_at, review.c.id)
     )
 
 
 def _make_due(connection: Connection, study_id: StudyId) -> str:
-    """Have a version made at once, or after the report that waits or is being made."""
-    at_rest = study.c.state.in_([StudyState.REPORTED, StudyState.QUARANTINED])
-    connection.execute(
-        update(study)
-        .where(study.c.id == study_id, at_rest)
-        .values(state=StudyState.DUE, due_at=0.0, attempts=0)
-    )
-    query = select(study.c.study_instance_uid).where(study.c.id == study_id)
-    return str(connection.execute(query).scalar_one())
+    """Have a version made at once, or after the report that waits or is being made.
+
+    The study is locked before the review takes effect, as by `Studies.reported`: else that could
+    put it at rest without having seen the review.
+    """
+    query = select(study.c.study_instance_uid, study.c.state).where(study.c.id == study_id)
+    row = connection.execute(query.with_for_update()).one()
+    if row.state in (StudyState.REPORTED, StudyState.QUARANTINED):
+        connection.execute(
+            update(study)
+            .where(study.c.id == study_id)
+            .values(state=StudyState.DUE, due_at=0.0, attempts=0)
+        )
+    return str(row.study_instance_uid)
 
 
 def _one(connection: Connection, review_id: ReviewId) -> Review:
