@@ -151,10 +151,9 @@ def test_it_is_quick_at_100_000_results(storage: Storage) -> None:
               "probability": (n * 7919 * (position + 3)) % 1000 / 1000}
              for n in range(1, count + 1) for position, name in enumerate(names)],
         )  # fmt: skip
-    began = time.perf_counter()
+    began = time.process_time()  # whatever else the machine does
     found = what_if(storage.database, "chest 1", force, "pneumonia", 0.25, 99)
-    took = time.perf_counter() - began
-    print(f"what-if at 100,000 results: {took:.2f} s")
+    took = time.process_time() - began
     assert found.images == count
     assert (found.now.images, found.then.images) == (50_000, 75_000)
-    assert took < 3.0
+    assert took < 1.0
