@@ -34,13 +34,17 @@ class Event(StrEnum):
 
     WORKER_READY = "worker.ready"
     WORKER_CANNOT_CLASSIFY = "worker.cannot_classify"
+    MODEL_SWITCHED = "model.switched"  # to what the ledger says serves
+    MODEL_FOLLOWED = "model.followed"  # its thresholds were changed
+    MODEL_REFUSED = "model.refused"  # the one before goes on
     INSTANCE_ANALYSED = "instance.analysed"
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"
     INSTANCE_QUARANTINED = "instance.quarantined"
-    REVIEW_EFFECTIVE = "review.effective"  # it can no longer be undone; a version is to say it
     HEADER_UNREADABLE = "header.unreadable"  # a fault of ours: the list shows the study without
+    REVIEW_EFFECTIVE = "review.effective"  # it can no longer be undone; a version is to say it
     CLAIM_LOST = "claim.lost"
+    STUDY_ANALYSED_AGAIN = "study.analysed_again"  # no report mixes bundles
     REPORT_BUILT = "report.built"
     REPORT_FAILED = "report.failed"
     HEAT_MAP_MISSING = "heat_map.missing"
