@@ -66,7 +66,7 @@ def from_dicom(dataset: Dataset) -> Radiograph:
             return False
         return _edges_are_bright(_displayed(dataset, stored))
 
-    return _cropped(_displayed(dataset, stored_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))))
+    return cropped(_displayed(dataset, stored_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))))
 
 
 def displayed(dataset: Dataset) -> Grey:
@@ -92,12 +92,12 @@ def from_image_file(path: Path) -> Radiograph:
     """
     stored = image_file_pixels(path)
     if stored.ndim == 3:
-        return _cropped(_displayed_rgb(stored))
+        return cropped(_displayed_rgb(stored))
     if stored.dtype == np.uint8:
-        return _cropped(stored)
+        return cropped(stored)
     header = Dataset()
     header.BitsStored = 8 * stored.dtype.itemsize
-    return _cropped(_look_up(display_table(header, stored), stored))
+    return cropped(_look_up(display_table(header, stored), stored))
 
 
 def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:
@@ -243,7 +243,7 @@ def _counts(grey: Grey) -> NDArray[np.float64]:
     return counts
 
 
-def _cropped(grey: Grey) -> Radiograph:
+def cropped(grey: Grey) -> Radiograph:
     """Cut off dark lines at the four sides, unless more than half of the image would go."""
     rows, columns = grey.shape
     if _edges_are_bright(grey):
