@@ -77,11 +77,9 @@ def _shift_logits(network: ov.Model, shift: Logits) -> None:
     """Add (members, findings) to the biases of the members' logits."""
     from openvino import opset13 as op
 
-    nodes = {node.get_friendly_name(): node for node in network.get_ordered_ops()}
-    for member, values in enumerate(shift):
-        bias = nodes[LOGITS.format(member)].input_value(1).get_node()
-        new = op.constant((bias.get_data() + values).astype(np.float32))
-        nodes[LOGITS.format(member)].input(1).replace_source_output(new.output(0))
+    (last,) = (node for node in network.get_ordered_ops() if node.get_friendly_name() == LOGITS)
+    bias = last.input_value(1).get_node().get_data()
+    last.input(1).replace_source_output(op.constant(bias + shift[:, np.newaxis]).output(0))
 
 
 def packed(network: ov.Model) -> tuple[bytes, bytes]:
