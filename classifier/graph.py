@@ -135,9 +135,9 @@ def _dense(a: Architecture, weights: Weights, blocks: Any, skips: list[_Skip]) -
     gradient = op.reshape(gradient, _ints([-1, count * filters, targets]), False)
     maps = op.matmul(blocks, gradient, False, False)
     if shared is not None:
-        paths = op.reshape(op.transpose(paths, _ints([0, 1, 3, 2])),
-                           _ints([-1, count * units, targets]), False)  # fmt: skip
-        maps = op.add(maps, _seen_by(skips, op.matmul(shared, paths, False, False)))
+        paths = op.transpose(paths, _ints([0, 2, 1, 3]))
+        paths = op.reshape(paths, _ints([-1, targets, count * units]), False)
+        maps = op.add(maps, _seen_by(skips, op.matmul(paths, shared, False, True)))
     maps = op.relu(op.transpose(maps, _ints([0, 2, 1])))
     return (
         op.reshape(logits, _ints([-1, count, targets]), False),
@@ -195,12 +195,12 @@ def _averages(skips: list[_Skip]) -> Any:
 
 
 def _seen_by(skips: list[_Skip], gradient: Any) -> Any:
-    """Maps (batch, positions, targets) of a gradient (batch, filters of all skips, targets)."""
+    """Maps (batch, positions, targets) of a gradient (batch, targets, filters of all skips)."""
     lengths = _ints([skip.filters for skip in skips])
-    parts = op.variadic_split(gradient, np.int64(1), lengths).outputs()
+    parts = op.variadic_split(gradient, np.int64(2), lengths).outputs()
     total: Any = None
     for skip, part in zip(skips, parts, strict=True):
-        maps = op.matmul(skip.maps, part, False, False)
+        maps = op.matmul(skip.maps, part, False, True)
         if np.ptp(skip.weights):
             maps = op.multiply(maps, _floats(skip.weights[:, np.newaxis]))
         total = maps if total is None else op.add(total, maps)

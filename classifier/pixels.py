@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from classifier.decode import DECODE_FAULTS, image_file_pixels, stored_pixels
+from classifier.decode import DECODE_FAULTS, enough_pixels, image_file_pixels, stored_pixels
 from classifier.errors import Undecodable
-from classifier.jpeg2000 import Enough
+from classifier.jpeg2000 import Enough, Lower
 
 PERCENTILES = (0.5, 99.5)
 """Of the stored values, the window where the object gives none."""
@@ -43,7 +43,8 @@ Grey = NDArray[np.uint8]
 class Radiograph:
     """A radiograph as displayed: grey 0 (black) to 255, air dark, without its collimator border.
 
-    `grey` is the part of the image that starts at (`top`, `left`) of `rows` x `columns`.
+    `grey` is the part of the image that starts at (`top`, `left`) of `rows` x `columns`; or, with
+    `lower`, the whole image at a lower resolution.
     """
 
     grey: Grey
@@ -51,6 +52,13 @@ class Radiograph:
     columns: int
     top: int = 0
     left: int = 0
+    lower: Lower | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels of the image."""
+        height, width = self.grey.shape
+        return (height, width) if self.lower is None else (self.rows, self.columns)
 
 
 def from_dicom(dataset: Dataset) -> Radiograph:
@@ -66,7 +74,11 @@ def from_dicom(dataset: Dataset) -> Radiograph:
             return False
         return _edges_are_bright(_displayed(dataset, stored))
 
-    return cropped(_displayed(dataset, stored_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))))
+    stored, lower = enough_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))
+    shown = _displayed(dataset, stored)
+    if lower is None:
+        return cropped(shown)
+    return Radiograph(shown, int(dataset.Rows), int(dataset.Columns), lower=lower)
 
 
 def displayed(dataset: Dataset) -> Grey:
