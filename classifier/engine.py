@@ -148,18 +148,22 @@ def compile_graph(graph: ov.Model, *, bf16: bool = False, streams: bool = False)
 
     One image at a time on all cores, each thread on its own; with `streams`, an image per core.
     """
+    try:
+        return _core().compile_model(graph, "CPU", compile_options(bf16=bf16, streams=streams))
+    except RuntimeError as error:
+        raise EngineUnavailable(f"OpenVINO cannot compile the network: {error}") from error
+
+
+def compile_options(*, bf16: bool = False, streams: bool = False) -> dict[str, Any]:
+    """OpenVINO's settings for `compile_graph`."""
     cores = len(os.sched_getaffinity(0))
-    options = {
+    return {
         "PERFORMANCE_HINT": "THROUGHPUT" if streams else "LATENCY",
         "NUM_STREAMS": cores if streams else 1,
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": cores,
         "ENABLE_CPU_PINNING": not streams,
     }
-    try:
-        return _core().compile_model(graph, "CPU", options)
-    except RuntimeError as error:
-        raise EngineUnavailable(f"OpenVINO cannot compile the network: {error}") from error
 
 
 def _core() -> ov.Core:

@@ -289,7 +289,8 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root)
     worker = Worker(settings, objects, database, classifier, owner, bells)
-    log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine.name)
+    engine = classifier.engine
+    log.info(Event.WORKER_READY, model=classifier.version, engine=engine.name, why=engine.reason)
     while not stop or worker.holds:
         try:
             busy = worker.step(ahead=not stop)

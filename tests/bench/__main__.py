@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import engine, pixels, plot, service, training
+from tests.bench import claim, engine, load, pixels, plot, service, training
 
 OUT = Path("build") / "bench.json"
 PICTURE = Path("build") / "cost-against-load.svg"
@@ -49,8 +49,8 @@ GROUPS: dict[str, Measure] = {
     "receiving": service.receiving,
     "whole way": service.whole_way,
     "start": service.start,
-    "claim": service.queue,
-    "load": service.load,
+    "claim": claim.queue,
+    "load": load.load,
     "training": training.training,
 }
 TARGETS: dict[str, tuple[float, bool]] = {

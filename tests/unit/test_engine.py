@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,53 +90,6 @@ def test_a_damaged_graph_leaves_the_next_engine(
     assert f"int8: {graph.name}" in engine.reason
     with pytest.raises(BundleRefused, match=graph.name):
         open_engine(load_bundle(folder), "int8")
-
-
-CHOOSE = """
-import sys
-for name in sys.argv[1:]:
-    sys.modules[name] = None  # as where it is not installed
-from classifier.bundle import load_bundle
-from classifier.engine import open_engine
-from classifier.errors import EngineUnavailable
-import numpy as np
-try:
-    engine = open_engine(load_bundle())
-    logits = engine.run(np.full((1, 224, 224), 90, dtype=np.uint8)).logits
-    print(engine.name, "|", engine.reason, "|", *logits[0])
-except EngineUnavailable as error:
-    print("none |", error)
-"""
-
-
-def chosen(*missing: str, **environment: str) -> tuple[str, str, list[float]]:
-    """Engine, reason and logits, in a process where packages are missing or settings are made."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHOOSE, *missing], capture_output=True, text=True, timeout=120,
-        check=True, env={**os.environ, **environment},
-    )  # fmt: skip
-    name, reason, *logits = done.stdout.strip().splitlines()[-1].split(" | ")
-    return name, reason, [float(value) for line in logits for value in line.split()]
-
-
-@pytest.mark.slow
-def test_an_engine_that_is_not_installed_leaves_the_next() -> None:
-    name, reason, _ = chosen("openvino")
-    assert name == "tensorflow"
-    assert "int8: OpenVINO is not installed" in reason
-    name, reason, _ = chosen("openvino", "tensorflow", "keras")
-    assert name == "none"
-    assert "TensorFlow is not installed" in reason
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("isa", ["AVX2", "SSE41"])
-def test_a_processor_without_avx_512_serves_and_agrees(isa: str) -> None:
-    """oneDNN's own setting takes the newer instructions away from OpenVINO's kernels."""
-    _, _, usual = chosen()
-    name, _, logits = chosen(ONEDNN_MAX_CPU_ISA=isa)
-    assert name == "int8"
-    assert np.allclose(usual, logits, atol=0.1)
 
 
 def test_a_batch_is_its_images_one_by_one(bundle: Bundle) -> None:
