@@ -109,7 +109,8 @@ def test_without_bf16_the_next_engine_serves(images: Path) -> None:
     found = run(images, gate=gate, ONEDNN_MAX_CPU_ISA="AVX2")
     assert found["engine"] == "f32"
     assert "int8: not passed by the bundle's accuracy gate" in found["reason"]
-    assert "bf16: the processor has no bf16" in found["reason"]
+    assert "; bf16: " in found["reason"]
+    assert "\n" not in found["reason"]
 
 
 @pytest.mark.skipif("avx512_bf16" not in Path("/proc/cpuinfo").read_text(), reason="no bf16 here")
