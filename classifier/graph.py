@@ -29,6 +29,7 @@ from classifier.network import (
 )
 
 BASE_PREFIX = "base/"
+BLOCK6 = "block6/conv1"
 LOGITS = "logits/bias"
 """Names of operations: those of the base, and the last, which adds each member's own bias."""
 
@@ -68,10 +69,13 @@ def base_graph(
     return ov.Model(outputs, [image], "vgg16_base")
 
 
-def base_operations(graph: ov.Model) -> list[str]:
-    """Names of the operations of the base's convolutions: what is worth quantising."""
+def worth_quantising(graph: ov.Model) -> list[str]:
+    """Names of the operations of the base's convolutions, and of block6's beside skips.
+
+    Without skips block6 carries the whole logit, and bytes are too coarse for it.
+    """
     names = (node.get_friendly_name() for node in graph.get_ordered_ops())
-    return [name for name in names if name.startswith(BASE_PREFIX)]
+    return [name for name in names if name.startswith((BASE_PREFIX, BLOCK6))]
 
 
 def _base(side: int, weights: Weights, batch: int) -> tuple[Any, dict[str, Any]]:
@@ -101,7 +105,10 @@ def _blocks(a: Architecture, weights: Weights, taps: list[Any]) -> Any:
     """
     names = [f"block{n}_conv1.{part}" for n in (6, 7) for part in ("kernel", "bias")]
     kernel6, bias6, kernel7, bias7 = (_members(a, weights, name) for name in names)
-    x = _convolution(_side_by_side(taps), np.concatenate(kernel6, axis=-1), np.concatenate(bias6))
+    name = BLOCK6 if a.skips else ""
+    x = _convolution(
+        _side_by_side(taps), np.concatenate(kernel6, axis=-1), np.concatenate(bias6), name
+    )
     if a.members == 1:
         x = _convolution(x, kernel7[0], bias7[0])
     else:
@@ -153,7 +160,11 @@ def _convolution(
     x: Any, kernel: NDArray[np.float32], bias: NDArray[np.float32], name: str = ""
 ) -> Any:
     filters = kernel.transpose(3, 2, 0, 1)
-    steps = [op.convolution(x, _floats(filters) if name else _halves(filters), **SAME)]
+    steps = [
+        op.convolution(
+            x, _floats(filters) if name.startswith(BASE_PREFIX) else _halves(filters), **SAME
+        )
+    ]
     steps.append(op.add(steps[-1], _floats(bias.reshape(1, -1, 1, 1))))
     steps.append(op.relu(steps[-1]))
     if name:

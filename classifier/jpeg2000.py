@@ -134,10 +134,14 @@ def decode_lower(frame: bytes, enough: Enough) -> tuple[NDArray[np.uint16], Lowe
     skipped = stream.skipped(enough.side)
     if not skipped:
         return None
-    for count in dict.fromkeys((stream.skipped(LOOK_SIDE), skipped)):
-        low = _lower_resolution(frame, stream, count)
-        if low is None or not enough.accepts(low):
+    look = stream.skipped(LOOK_SIDE)
+    if look > skipped:
+        small = _lower_resolution(frame, stream, look)
+        if small is None or not enough.accepts(small):
             return None
+    low = _lower_resolution(frame, stream, skipped)
+    if low is None or not enough.accepts(low):
+        return None
     return low, Lower(skipped, stream.reversible)
 
 

@@ -44,7 +44,7 @@ class Radiograph:
     """A radiograph as displayed: grey 0 (black) to 255, air dark, without its collimator border.
 
     `grey` is the part of the image that starts at (`top`, `left`) of `rows` x `columns`; or, with
-    `lower`, the whole image at a lower resolution.
+    `lower`, the whole image at a lower resolution, of which `fine` is the grey not rounded.
     """
 
     grey: Grey
@@ -53,6 +53,7 @@ class Radiograph:
     top: int = 0
     left: int = 0
     lower: Lower | None = None
+    fine: NDArray[np.float32] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,10 +76,13 @@ def from_dicom(dataset: Dataset) -> Radiograph:
         return _edges_are_bright(_displayed(dataset, stored))
 
     stored, lower = enough_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))
-    shown = _displayed(dataset, stored)
     if lower is None:
-        return cropped(shown)
-    return Radiograph(shown, int(dataset.Rows), int(dataset.Columns), lower=lower)
+        return cropped(_displayed(dataset, stored))
+    # fewer values are averaged than at full size: their rounding would show
+    fine = cv2.LUT(stored, np.asarray(255.0 * _shown(dataset, stored), dtype=np.float32))
+    grey = np.asarray(np.rint(fine), dtype=np.uint8)
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    return Radiograph(grey, rows, columns, lower=lower, fine=fine)
 
 
 def displayed(dataset: Dataset) -> Grey:
@@ -114,6 +118,11 @@ def from_image_file(path: Path) -> Radiograph:
 
 def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:
     """Grey level for each value that a pixel container (8 or 16 bits) may hold."""
+    return np.asarray(np.rint(255.0 * _shown(dataset, stored)), dtype=np.uint8)
+
+
+def _shown(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
+    """The same from 0, black, to 1."""
     cells = _cells(dataset, 8 * stored.dtype.itemsize)
     values = _modality(dataset, cells)
     padding = _padding(dataset, cells)
@@ -128,7 +137,7 @@ def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:
     ):
         shown = 1.0 - shown  # both together are one inversion (PS3.3 section C.11.6.1.2)
     shown[padding] = 0.0
-    return np.asarray(np.rint(255.0 * shown), dtype=np.uint8)
+    return shown
 
 
 def _cells(dataset: Dataset, bits: int) -> NDArray[np.int64]:

@@ -94,10 +94,10 @@ def _square(radiograph: Radiograph, side: int, extent: float) -> Grey:
     high, wide = (min(n, round(extent)) for n in (height, width))
     top, left = (height - high) // 2, (width - wide) // 2
     new = (max(1, round(wide * side / extent)), max(1, round(high * side / extent)))
-    if radiograph.lower is not None:
+    if radiograph.lower is not None and radiograph.fine is not None:
         down = _reduction(radiograph.lower, height, top, high, new[1])
         across = _reduction(radiograph.lower, width, left, wide, new[0])
-        means = across.of(cv2.transpose(down.of(radiograph.grey)))
+        means = across.of(cv2.transpose(down.of(radiograph.fine)))
         part = np.asarray(np.clip(np.rint(cv2.transpose(means)), 0, 255), dtype=np.uint8)
     else:
         part = radiograph.grey[top : top + high, left : left + wide]

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import claim, engine, load, pixels, plot, service, training
+from tests.bench import claim, engine, layers, load, pixels, plot, service, training
 
 OUT = Path("build") / "bench.json"
 PICTURE = Path("build") / "cost-against-load.svg"
@@ -110,7 +110,10 @@ def main(chosen: list[str]) -> int:
         table.add_row(figure.name, f"{figure.value:.3g}", figure.unit, target, meets)
     console.print(table)
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"machine": host, "figures": measured}, indent=1))
+    found = {"machine": host, "figures": measured}
+    if not chosen or "engine" in chosen:
+        found["layers"] = list(layers.rows())
+    OUT.write_text(json.dumps(found, indent=1))
     console.print(f"written to {OUT}")
     if plot.cost_against_load(measured, PICTURE):
         console.print(f"drawn in {PICTURE}")

@@ -246,15 +246,17 @@ def _share_of_maps(bundle: Bundle, image: NDArray[np.uint8]) -> float:
     return 100 * (with_maps - without) / with_maps
 
 
-def peak() -> dict[tuple[str, str], float]:
-    """GMAC/s of all cores at once, by kind of number and instructions, the widest of a kind first.
+def peak(cores: int | None = None) -> dict[tuple[str, str], float]:
+    """GMAC/s of all cores at once, or of so many, by kind of number and instructions.
+
+    The widest instructions of a kind come first.
 
     By tests/bench/peak.c; none but on x86-64.
     """
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or platform.machine() != "x86_64":
         return {}
-    cores = len(os.sched_getaffinity(0))
+    cores = cores or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(folder) / "peak")
         source = str(Path(__file__).with_name("peak.c"))
