@@ -56,6 +56,7 @@ GROUPS: dict[str, Measure] = {
 TARGETS: dict[str, tuple[float, bool]] = {
     "classify against Keras predict": (8.0, True),
     "int8 forward against its roofline": (1.25, False),
+    "int8 forward by VNNI alone against its roofline": (1.25, False),
     "the heat maps' share of a pass": (5.0, False),
     "2500 x 2048 x 16 bit to network input": (15.0, False),
     "JPEG 2000 to network input, full decode against reduced": (3.0, True),
@@ -69,6 +70,9 @@ TARGETS: dict[str, tuple[float, bool]] = {
     "claim at a million rows against a thousand": (1.5, False),
     "an epoch on cached features against uncached": (20.0, True),
 }
+
+ONLY_SOMEWHERE = {"int8 forward by VNNI alone against its roofline"}
+"""Measured only where the processor has AMX to be taken away."""
 
 
 def figures(chosen: list[str]) -> Iterator[Figure]:
@@ -117,8 +121,9 @@ def main(chosen: list[str]) -> int:
     console.print(f"written to {OUT}")
     if plot.cost_against_load(measured, PICTURE):
         console.print(f"drawn in {PICTURE}")
-    if unknown := set(TARGETS) - {each["name"] for each in measured} if not chosen else set():
-        console.print(f"[red]not measured: {', '.join(sorted(unknown))}[/red]")
+    missing = set(TARGETS) - ONLY_SOMEWHERE - {each["name"] for each in measured}
+    if missing and not chosen:
+        console.print(f"[red]not measured: {', '.join(sorted(missing))}[/red]")
         return 1
     return 0
 

@@ -156,7 +156,23 @@ def start() -> Measured:
                 yield f"first association, {storage} storage", accepted.result() - started, "s"
                 ready = moment(service.saw("worker.ready", 60)) - time.time() + time.monotonic()
                 yield f"first worker ready, {storage} storage", ready - started, "s"
+                if storage == "known":
+                    yield from _each_process(service)
                 service.stop()
+
+
+def _each_process(service: Service) -> Measured:
+    """From each one's fork until it works, and what each takes at rest."""
+    forked = {record["process"]: moment(record) for record in service.events("process.started")}
+    for name, event in (("listener", "listener.listening"), ("worker-0", "worker.ready")):
+        took_s = moment(service.saw(event)) - forked[name]
+        yield f"start of {name}", took_s, "s"
+    watched = Watched(service, Pacs())
+    watched.look()
+    watched.weigh()
+    for name, size in watched.memory.items():
+        yield f"memory at rest, {name}, shared pages by their part", size, "MiB"
+    yield "memory at rest, all processes", sum(watched.memory.values()), "MiB"
 
 
 def _first_accepted(port: int) -> float:
