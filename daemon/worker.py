@@ -352,9 +352,9 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
         return 0
     objects = ObjectStore(settings.storage.root)
     worker = Worker(settings, objects, database, classifier, owner, bells)
-    backlog = Backlog(database, objects)
-    log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine.name)
-    del classifier  # a bundle that serves no more is to leave the memory
+    backlog, engine = Backlog(database, objects), classifier.engine
+    log.info(Event.WORKER_READY, model=classifier.version, engine=engine.name, why=engine.reason)
+    del classifier, engine  # a bundle that serves no more is to leave the memory
     while not stop or worker.holds:
         try:
             worker.use(serving.look())
