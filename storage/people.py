@@ -58,6 +58,12 @@ class Action(StrEnum):
     MODEL_ROLLED_BACK = "model.rolled_back"
     MODEL_REFUSED = "model.refused"  # a worker could not serve it
     THRESHOLD_CHANGED = "threshold.changed"
+    SCHEDULE_ADDED = "schedule.added"
+    SCHEDULE_REMOVED = "schedule.removed"
+    RUN_REQUESTED = "run.requested"
+    RUN_CANCELLED = "run.cancelled"
+    HOLDOUT_REFRESHED = "holdout.refreshed"  # its patients were drawn anew
+    LABELS_IMPORTED = "labels.imported"
     JOB_RETRIED = "job.retried"
     JOB_QUARANTINED = "job.quarantined"
     STUDY_RETRIED = "study.retried"

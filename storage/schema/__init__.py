@@ -17,6 +17,7 @@ from storage.schema.pipeline import (
     study,
 )
 from storage.schema.reviews import label, review, review_answer
+from storage.schema.schedules import holdout_draw, holdout_patient, report_label, run, schedule
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "companion",
     "delivery",
     "finding",
+    "holdout_draw",
+    "holdout_patient",
     "image_header",
     "instance",
     "job",
@@ -39,9 +42,12 @@ __all__ = [
     "peer",
     "promotion",
     "report",
+    "report_label",
     "result",
     "review",
     "review_answer",
+    "run",
+    "schedule",
     "session",
     "study",
     "study_finding",
