@@ -36,3 +36,7 @@ class PeerMisbehaved(DaemonError, OSError):
 
 class CannotStepDown(DaemonError):
     """The report cannot be put into the form that the PACS takes."""
+
+
+class WrongTiming(DaemonError):
+    """A schedule's timing cannot be used."""
