@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from classifier.bundle import load_bundle
 from tests.harness import hilum
+from training.replay import read_replay
 
 pytestmark = pytest.mark.slow
 
@@ -98,8 +101,17 @@ def test_a_bundle_gets_its_replay_from_the_images_it_was_trained_on_alone(
     command = ("replay", "--bundle", str(trained), "--cache", str(cache))
     asked = hilum(*command, "--data", str(labelled), "--out", str(tmp_path / "again"))
     assert asked.returncode == 0, asked.stderr
-    files = [load_bundle(folder).manifest.files for folder in (trained, tmp_path / "again")]
+    bundles = [load_bundle(folder) for folder in (trained, tmp_path / "again")]
+    files = [dict(bundle.manifest.files) for bundle in bundles]
+    for each in files:
+        assert each.pop("replay.safetensors")
     assert files[0] == files[1]
+    replays = [asdict(read_replay(bundle)) for bundle in bundles]
+    # The training had its weights in full precision, the bundle has them in half
+    blocks = [replay.pop("blocks") for replay in replays]
+    np.testing.assert_allclose(*blocks, atol=1e-4)
+    for name, value in replays[0].items():
+        np.testing.assert_array_equal(value, replays[1][name], err_msg=name)
     asked = hilum("replay", "--data", str(labelled), "--cache", str(cache),
                   "--out", str(tmp_path / "none"))  # fmt: skip
     assert asked.returncode == 1
