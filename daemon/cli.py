@@ -11,7 +11,14 @@ import typer
 from rich.console import Console
 
 from classifier.errors import ClassifierError
-from daemon import ledger_commands, logs, queue_commands, user_commands
+from daemon import (
+    label_commands,
+    ledger_commands,
+    logs,
+    queue_commands,
+    schedule_commands,
+    user_commands,
+)
 from daemon.errors import DaemonError, SettingsError
 from daemon.settings import load
 from daemon.simulate_command import simulate
@@ -29,6 +36,9 @@ app = typer.Typer(
 app.add_typer(queue_commands.app, name="queue")
 app.add_typer(ledger_commands.app, name="model")
 app.add_typer(user_commands.app, name="user")
+app.add_typer(schedule_commands.app, name="schedule")
+app.add_typer(label_commands.labels, name="labels")
+app.add_typer(label_commands.holdout, name="holdout")
 app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
@@ -47,6 +57,19 @@ def serve(config: Config) -> None:
     settings = load(config)
     logs.configure("supervisor")
     supervisor.serve(settings, process.Stop())
+
+
+@app.command(hidden=True)
+def run(
+    number: Annotated[int, typer.Argument(help="The run, as `hilum schedule runs` numbers it.")],
+    config: Config,
+) -> None:
+    """Do one run that waits; the scheduler starts this, in a process of its own."""
+    from daemon import run as runs
+
+    settings = load(config)
+    logs.configure("run")
+    runs.execute(settings, number)
 
 
 @app.command()

@@ -93,4 +93,8 @@ def _duties(
         else:
             commitments.waive(pacs.name)
     if settings.storage.retention_days:
-        yield Sweeper(settings.storage.retention_days, database, objects), process.Bell()
+        kept = settings.training.keep_labelled_days
+        yield (
+            Sweeper(settings.storage.retention_days, database, objects, kept),
+            process.Bell(),
+        )

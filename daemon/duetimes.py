@@ -35,8 +35,8 @@ def read_timing(
 ) -> Timing:
     """Return when something is due. Raises WrongTiming, which says what is allowed.
 
-    cron: "minute hour day month weekday", weekdays by name. every: 90m, 12h, 7d. window: 22:00-05:00
-    or nothing. timezone: of the IANA database; nothing for the machine's.
+    cron: "minute hour day month weekday", weekdays by name. every: 90m, 12h, 7d. window:
+    22:00-05:00 or nothing. timezone: of the IANA database; nothing for the machine's.
     """
     if (cron is None) == (every is None):
         raise WrongTiming("Either cron or every is needed, and not both.")
@@ -111,8 +111,9 @@ def _trigger(schedule: Schedule) -> BaseTrigger:
     if timing.cron is not None:
         return CronTrigger.from_crontab(timing.cron, timezone=zone)
     # In UTC: twelve hours are twelve hours across the change to summer time
-    first = datetime.fromtimestamp(schedule.created_at, UTC)
-    return IntervalTrigger(seconds=timing.every_s or LONGEST_S, start_date=first, timezone=UTC)
+    every_s = timing.every_s or LONGEST_S
+    first = datetime.fromtimestamp(schedule.created_at + every_s, UTC)
+    return IntervalTrigger(seconds=every_s, start_date=first, timezone=UTC)
 
 
 def _fires(schedule: Schedule, after: float) -> Iterator[float]:

@@ -65,6 +65,11 @@ class Event(StrEnum):
     PACS_UNREACHABLE = "pacs.unreachable"
     PACS_REACHED = "pacs.reached"
 
+    RUN_DUE = "run.due"
+    RUN_STARTED = "run.started"
+    RUN_ENDED = "run.ended"  # with its state, and why where it is not done
+    RUN_PUT_BACK = "run.put_back"  # its lease ran out
+
     WEB_LISTENING = "web.listening"  # with the audit trail's head
     WEB_ANSWERED = "web.answered"
     SIGN_IN_FAILED = "web.sign_in_failed"

@@ -116,7 +116,7 @@ def add(
 
     with opened(config) as (settings, ledger):
         try:
-            one = Shelf(settings.storage.root).take(path, ledger, time.time(), _actor())
+            one = Shelf(settings.storage.root).take(path, ledger, time.time(), actor())
         except OSError as error:
             raise _failed(f"{path} cannot be copied in: {error.strerror}") from error
         shown = _brief(one, ledger.serving())
@@ -131,7 +131,7 @@ def promote(version: Named, reason: Reason, config: Config, as_json: Json = Fals
     with opened(config) as (settings, ledger):
         one = ledger.find(version)
         Shelf(settings.storage.root).load(one.folder, one.digest)  # refused here rather than there
-        line = ledger.promote(one.digest, _actor(), reason, time.time())
+        line = ledger.promote(one.digest, actor(), reason, time.time())
     _say(asdict(line), f"{line.version} is to serve", as_json=as_json)
 
 
@@ -139,7 +139,7 @@ def promote(version: Named, reason: Reason, config: Config, as_json: Json = Fals
 def rollback(reason: Reason, config: Config, as_json: Json = False) -> None:
     """Let the bundle that served before serve again."""
     with opened(config) as (_, ledger):
-        line = ledger.rollback(_actor(), reason, time.time())
+        line = ledger.rollback(actor(), reason, time.time())
     _say(asdict(line), f"{line.version} is to serve again", as_json=as_json)
 
 
@@ -162,7 +162,7 @@ def _say(shown: dict[str, Any], sentence: str, *, as_json: bool) -> None:
     typer.echo(json.dumps(shown, indent=1) if as_json else sentence)
 
 
-def _actor() -> str:
+def actor() -> str:
     """Who is at the command line, for the audit trail."""
     try:
         return f"cli:{getpass.getuser()}"

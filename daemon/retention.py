@@ -19,8 +19,12 @@ DAY_S = 86_400.0
 class Sweeper:
     """Removes the files of answered and delivered studies that are older than so many days."""
 
-    def __init__(self, days: int, database: Database, objects: ObjectStore) -> None:
+    def __init__(
+        self, days: int, database: Database, objects: ObjectStore, labelled_days: int = 0
+    ) -> None:
+        """`labelled_days` are those that labelled images are kept; 0 is for ever."""
         self._keep_s = days * DAY_S
+        self._labelled_s = labelled_days * DAY_S
         self._retention = Retention(database)
         self._objects = objects
 
@@ -29,7 +33,9 @@ class Sweeper:
         removed = 0
         try:
             while not stop and removed < RUN:
-                batch = self._retention.begin(time.time() - self._keep_s, BATCH)
+                now = time.time()
+                labelled = now - self._labelled_s if self._labelled_s else None
+                batch = self._retention.begin(now - self._keep_s, BATCH, labelled)
                 if not batch:
                     break
                 self._objects.remove(batch)

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -105,6 +106,9 @@ class StorageSettings(_Section):
         description="Age after which the images and heat maps of an answered and delivered study"
         " are deleted, in days; 0 keeps them for ever.",
     )
+    backups_kept: int = Field(
+        14, ge=1, le=10000, description="Backups of the database that are kept, the newest."
+    )
 
     @property
     def url(self) -> str:
@@ -161,6 +165,18 @@ class PacsSettings(_Section):
     )
     timeout_s: float = Field(
         30.0, ge=1, le=600, description="How long to wait for a connection or for an answer."
+    )
+
+
+class TrainingSettings(_Section):
+    """Learning from reviews; what is to run when is on the page Schedules."""
+
+    keep_labelled_days: int = Field(
+        1095,
+        ge=0,
+        le=36500,
+        description="Age up to which labelled images are kept although retention_days have passed,"
+        " in days; 0 keeps them for ever.",
     )
 
 
@@ -254,6 +270,13 @@ class Settings(BaseSettings):
     report: ReportSettings = ReportSettings()
     pacs: tuple[PacsSettings, ...] = ()
     web: WebSettings = WebSettings()
+    training: TrainingSettings = TrainingSettings()
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that this came from, for a process of its own to read."""
+        return self._file
 
     @classmethod
     def settings_customise_sources(
@@ -283,6 +306,7 @@ def load(path: Path) -> Settings:
         raise SettingsError(f"{path}: there is no such configuration file")
     try:
         settings = Settings(**FromFile().model_dump())
+        settings._file = path.absolute()
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: this is not TOML: {error}") from None
     except UnicodeDecodeError:
@@ -327,4 +351,5 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "web": WebSettings,
     "tls": WebTlsSettings,
     "oidc": OidcSettings,
+    "training": TrainingSettings,
 }

@@ -1,4 +1,5 @@
-"""`hilum serve`: opens the storage, then keeps listener, workers, delivery and pages running.
+"""`hilum serve`: opens the storage, then keeps its processes running: listener, workers, delivery,
+pages and scheduler.
 
 Each is a process of its own, so that none can take another along. The supervisor itself does no
 work: it starts, watches, and ends them. They are forks of it: what it has imported is there at
@@ -57,8 +58,9 @@ class Supervisor:
         self._settings = settings
         self._log = logs.get()
         workers = [Child("worker", f"worker-{n}") for n in range(settings.classifier.workers)]
-        listener, delivery, web = (Child(role, role) for role in ("listener", "delivery", "web"))
-        self._children = [listener, *workers, delivery, web]
+        roles = ("listener", "delivery", "web", "scheduler")
+        listener, *others = (Child(role, role) for role in roles)
+        self._children = [listener, *workers, *others]
         self._life_read, self._life_write = os.pipe()
         self._bells = process.Bells(
             [*(worker.owner for worker in workers), *(f"delivery-{p.name}" for p in settings.pacs)]

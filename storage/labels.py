@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, select
 
 from storage.database import insert_or
+from storage.holdout import draw_study
 from storage.results import AnyRow
 from storage.review_records import Label, ReviewId
 from storage.schema import instance, label, review, review_answer, study
@@ -19,12 +20,15 @@ def put_labels(connection: Connection, review_id: ReviewId) -> None:
     """
     query = (
         select(review_answer, review.c.account, review.c.login, review.c.kind)
-        .add_columns(review.c.effective_at)
+        .add_columns(review.c.effective_at, review.c.study_id)
         .join(review, review_answer.c.review_id == review.c.id)
         .where(review.c.id == review_id)
         .order_by(review_answer.c.position)
     )
-    for row in connection.execute(query).all():
+    rows = connection.execute(query).all()
+    if any(row.present is not None for row in rows):
+        draw_study(connection, rows[0].study_id, rows[0].effective_at)
+    for row in rows:
         if row.present is None:
             connection.execute(
                 delete(label)

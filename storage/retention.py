@@ -13,7 +13,16 @@ from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, update
 
 from storage.database import Database
 from storage.records import DeliveryState, JobState, Removal, Sha256, StudyState
-from storage.schema import companion, delivery, instance, job, report, study
+from storage.schema import (
+    companion,
+    delivery,
+    instance,
+    job,
+    label,
+    report,
+    report_label,
+    study,
+)
 
 _OPEN = [state for state in DeliveryState if not state.is_final]
 _TABLES: tuple[Table, ...] = (instance, companion)
@@ -26,16 +35,19 @@ class Retention:
         """Work on a migrated database."""
         self._database = database
 
-    def begin(self, before: float, limit: int) -> list[Sha256]:
+    def begin(
+        self, before: float, limit: int, labelled_before: float | None = None
+    ) -> list[Sha256]:
         """Mark up to `limit` objects as being deleted; return them, and those of a run cut short.
 
         They were received before that time, and their study was reported before it and is wholly
         answered and delivered, committed where a PACS was asked to. An image that is in no study
         was ignored. What is in quarantine, and what a PACS has refused, stays for an administrator.
+        Labelled images stay until they were received before `labelled_before`, none: for ever.
         """
         found: list[Sha256] = []
         with self._database.write() as connection:
-            for table, removable in zip(_TABLES, _removable(before), strict=True):
+            for table, removable in zip(_TABLES, _removable(before, labelled_before), strict=True):
                 ids = connection.execute(removable.limit(limit - len(found))).scalars().all()
                 connection.execute(
                     update(table).where(table.c.id.in_(ids)).values(removal=Removal.DELETING)
@@ -55,13 +67,16 @@ class Retention:
                 )
 
 
-def _removable(before: float) -> tuple[Select[tuple[int]], Select[tuple[int]]]:
+def _removable(
+    before: float, labelled_before: float | None
+) -> tuple[Select[tuple[int]], Select[tuple[int]]]:
     done = select(job.c.id).where(job.c.instance_id == instance.c.id, job.c.state == JobState.DONE)
     images = (
         select(instance.c.id)
         .outerjoin(study, instance.c.study_id == study.c.id)
         .where(instance.c.removal.is_(None), instance.c.received_at < before)
         .where(or_(instance.c.study_id.is_(None), _finished(before)), done.exists())
+        .where(_unlabelled(labelled_before))
         .order_by(instance.c.received_at)
     )
     beside = (
@@ -73,6 +88,14 @@ def _removable(before: float) -> tuple[Select[tuple[int]], Select[tuple[int]]]:
         .order_by(companion.c.created_at)
     )
     return images, beside
+
+
+def _unlabelled(before: float | None) -> ColumnElement[bool]:
+    """What nobody has judged, or so long ago that it has taught what it can."""
+    judged = select(label.c.id).where(label.c.instance_id == instance.c.id).exists()
+    reported = select(report_label.c.study_id).where(report_label.c.study_id == instance.c.study_id)
+    unlabelled = ~judged & ~reported.exists()
+    return unlabelled if before is None else or_(unlabelled, instance.c.received_at < before)
 
 
 def _finished(before: float) -> ColumnElement[bool]:

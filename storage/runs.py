@@ -138,6 +138,19 @@ class Runs:
                 connection.execute(update(run).where(run.c.id == row.id).values(values))
         return tuple(RunId(row.id) for row in rows)
 
+    def not_started(self, run_id: int, now: float) -> bool:
+        """Count a process that died before it could claim the run; return whether it waited."""
+        with self._database.write() as connection:
+            row = _held(connection, run_id)
+            if row.state != RunState.WAITING:
+                return False
+            connection.execute(
+                update(run).where(run.c.id == run_id).values(attempts=row.attempts + 1)
+            )
+            row = _held(connection, run_id)
+            connection.execute(update(run).where(run.c.id == run_id).values(_after_death(row, now)))
+            return True
+
     def hand_back(self, claim: RunClaim) -> None:
         """Let a run wait again that is to go on later: its service stops. Raises LostClaim."""
         with self._database.write() as connection:

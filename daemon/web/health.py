@@ -90,7 +90,7 @@ def processes(settings: Settings) -> list[Process]:
     found = _siblings(os.getppid())
     return [
         Process(name=name, running=name in found, pid=found.get(name))
-        for name in (*wanted, "delivery", "web")
+        for name in (*wanted, "delivery", "web", "scheduler")
     ]
 
 

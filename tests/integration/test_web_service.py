@@ -89,7 +89,7 @@ def test_the_pages_over_tls_small_and_gone_when_told(tmp_path: Path) -> None:
             health = browser.get("/api/v1/health")
             assert (health.status_code, health.json()["faults"]) == (200, [])
             names = [one["name"] for one in health.json()["processes"]]
-            assert names == ["listener", "worker-0", "delivery", "web"]
+            assert names == ["listener", "worker-0", "delivery", "web", "scheduler"]
         with pytest.raises(ssl.SSLError):
             _handshake(url, ssl.TLSVersion.TLSv1_1)
         pid = next(r["pid"] for r in service.events("process.started") if r["process"] == "web")

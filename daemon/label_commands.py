@@ -1,0 +1,77 @@
+"""`hilum labels` and `hilum holdout`: what reports say of studies, and who is never learnt from."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.ledger_commands import actor
+from daemon.schedule_commands import Config, Json, opened
+
+labels = typer.Typer(help="Labels from radiologists' reports.", no_args_is_help=True)
+holdout = typer.Typer(help="The patients whom no bundle learns from.", no_args_is_help=True)
+
+
+@labels.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="CSV with the columns accession_number, finding, present.")
+    ],
+    config: Config,
+    as_json: Json = False,
+) -> None:
+    """Import what reports say, whole or not at all; unknown accession numbers are listed."""
+    from daemon.report_labels import read_labels
+    from storage.labelled import Labelled
+
+    with opened(config) as database:
+        lines = read_labels(file, database)
+        studies = Labelled(database).import_reports(lines, actor(), time.time())
+    told = {"studies": studies, "labels": len(lines)}
+    sentence = f"{len(lines)} labels of {studies} studies are imported"
+    typer.echo(json.dumps(told) if as_json else sentence)
+
+
+@holdout.command()
+def show(config: Config, as_json: Json = False) -> None:
+    """Show how many patients are held out."""
+    from storage.holdout import Holdouts
+
+    with opened(config) as database:
+        found = Holdouts(database).show()
+    if as_json:
+        typer.echo(json.dumps(None if found is None else asdict(found), indent=1))
+    elif found is None:
+        typer.echo("Nobody is held out yet: patients are drawn at their first label.")
+    else:
+        typer.echo(
+            f"{found.held_out} patients are held out, {found.trained} may have been learnt from, "
+            f"{found.free} neither; drawn by {found.actor}: {found.reason}"
+        )
+
+
+@holdout.command()
+def refresh(
+    by: Annotated[str, typer.Option("--by", help="Who decided it, by name.")],
+    reason: Annotated[str, typer.Option(help="Why; the draw and the audit trail keep it.")],
+    config: Config,
+    share: Annotated[float, typer.Option(help="Part of the patients that is held out.")] = 0.3,
+    as_json: Json = False,
+) -> None:
+    """Draw the hold-out anew, among the patients whom no bundle has learnt from."""
+    from daemon.errors import DaemonError
+    from storage.holdout import Holdouts
+
+    if not by.strip():
+        raise DaemonError("--by names the administrator who decided it.")
+    with opened(config) as database:
+        found = Holdouts(database).refresh(
+            f"{actor()} for {by.strip()[:64]}", reason, time.time(), share
+        )
+    sentence = f"{found.held_out} patients are held out, {found.free} are free to be learnt from"
+    typer.echo(json.dumps(asdict(found), indent=1) if as_json else sentence)
