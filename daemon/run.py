@@ -160,8 +160,10 @@ class Heart:
         """End the run. Raises LostClaim."""
         with self._lock:
             self._ended = True
+            at, now = self._progress, time.time()
+            self._runs.beat(self._claim, LEASE_S, now, at.stage, at.done, at.total)
             found = _plain(outcome.found) if outcome.found else None
-            self._runs.end(self._claim, state, time.time(), found, reason, outcome.candidate)
+            self._runs.end(self._claim, state, now, found, reason, outcome.candidate)
 
     def _beat(self) -> None:
         while True:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from daemon.duetimes import read_timing
+from daemon.scheduled import checked_name, shown
 from daemon.web.access import Person
 from daemon.web.context import Site
 from storage.audit import Audit
@@ -12,6 +16,9 @@ from storage.outbox import Outbox
 from storage.people import Action
 from storage.queue import Queue
 from storage.records import DeliveryId, JobId, StudyId
+from storage.runs import Runs
+from storage.schedule_records import RunId, RunKind, RunState
+from storage.schedules import Schedules
 from storage.studies import Studies
 
 
@@ -77,6 +84,35 @@ class Acts:
         )
         self._here.bells.ring("worker")
         return change
+
+    def add_schedule(
+        self,
+        name: str,
+        kind: RunKind,
+        cron: str | None,
+        every: str | None,
+        window: str | None,
+        timezone: str | None,
+    ) -> dict[str, Any]:
+        """Add a schedule. Raises WrongTiming, which says what is allowed."""
+        now = self._here.clock()
+        timing = read_timing(cron, every, window, timezone, now)
+        made = Schedules(self._here.database).add(
+            checked_name(name), kind, timing, self._actor, now
+        )
+        return shown(made, now)
+
+    def remove_schedule(self, name: str) -> None:
+        """Remove a schedule; what is in work goes on."""
+        Schedules(self._here.database).remove(name, self._actor, self._here.clock())
+
+    def run_now(self, named: str) -> RunId:
+        """Have a schedule or a kind run now."""
+        return Schedules(self._here.database).run_now(named, self._actor, self._here.clock())
+
+    def cancel_run(self, number: int) -> RunState:
+        """Cancel a run; return its state, which is still running until its process has seen it."""
+        return Runs(self._here.database).cancel(number, self._actor, self._here.clock())
 
     def _note(self, action: Action, subject: int, reason: str, now: float) -> None:
         detail = {"reason": reason.strip()} if reason.strip() else {}

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from daemon.scheduled import verdict_of
 from storage.bundles import Model, ServingModel
 from storage.database import Database
 from storage.ledger import Ledger
@@ -22,7 +23,10 @@ def overview(database: Database) -> dict[str, Any]:
         "serving": None if serving is None else serving.model.version,
         "serving_since": None if serving is None else serving.promotion.at,
         "back_to": None if before is None else before.version,
-        "models": [brief(one, serving) for one in ledger.models()],
+        "models": [
+            {**brief(one, serving), "judged": verdict_of(database, one.digest)}
+            for one in ledger.models()
+        ],
         "history": [asdict(line) for line in history],
         "workers": [asdict(one) for one in Workers(database).all()],
     }
@@ -61,6 +65,7 @@ def whole(database: Database, named: str) -> dict[str, Any]:
     ]
     return {
         **brief(one, serving),
+        "judged": verdict_of(database, one.digest),
         "folder": one.folder,
         "card": card,
         "findings": findings,

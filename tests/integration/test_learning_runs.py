@@ -1,0 +1,105 @@
+"""Runs that learn and measure, on stored radiographs, through the real command."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.holdout import Holdouts
+from storage.ledger import Ledger
+from storage.runs import Runs
+from storage.schedule_records import Run, RunState
+from storage.schedules import Schedules
+from tests.harness import hilum
+from tests.learning import Hospital, open_hospital
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
+    """96 patients, of whom reports say what they have."""
+    made = open_hospital(tmp_path_factory.mktemp("hospital"), 8)
+    made.import_all()
+    return made
+
+
+def ran(hospital: Hospital, kind: str) -> Run:
+    """Ask for a run, and have its process do it."""
+    number = Schedules(hospital.database).run_now(kind, "ada", time.time())
+    done = hilum("run", str(number), "--config", str(hospital.config))
+    assert done.returncode == 0, done.stderr
+    return Runs(hospital.database).show(number)
+
+
+@pytest.mark.timeout(300)
+def test_a_recalibration_ends_in_a_candidate_with_a_verdict_that_does_not_serve(
+    hospital: Hospital,
+) -> None:
+    ledger = Ledger(hospital.database)
+    before = ledger.serving()
+    assert before is not None
+    held = {one for one, out in Holdouts(hospital.database).members().items() if out}
+    assert 10 < len(held) < 60
+
+    run = ran(hospital, "recalibrate")
+    assert run.state is RunState.DONE, run.reason
+    assert run.outcome is not None
+    found: Any = run.outcome
+    assert found["cases"]["used"] + found["cases"]["held_out"] == 96
+    assert found["cases"]["held_out"] == len(held)
+    assert found["verdict"]["images"] == len(held)
+    assert isinstance(found["verdict"]["passed"], bool)
+    texts = [reason["text"] for reason in found["verdict"]["reasons"]]
+    assert any("at least 10 of each are needed" in text for text in texts)
+    picture = hospital.settings.storage.root / "runs" / str(run.id) / "gate.png"
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+    assert run.candidate is not None
+    candidate = ledger.find(run.candidate)
+    card = json.loads(candidate.card)
+    assert card["recalibration"]["parent"] == before.model.digest
+    assert {gain["method"] for gain in card["recalibration"]["findings"].values()} == {"anchored"}
+    serving = ledger.serving()
+    assert serving is not None
+    assert serving.model.digest == before.model.digest
+    assert not Holdouts(hospital.database).trained() & held
+    assert 0 < run.done == run.total
+
+    again = ran(hospital, "recalibrate")
+    assert again.state is RunState.REFUSED
+    assert "no new reviews" in str(again.reason)
+
+
+def test_what_serves_is_measured_on_patients_whom_nothing_was_learnt_from(
+    hospital: Hospital,
+) -> None:
+    run = ran(hospital, "evaluate")
+    assert run.state is RunState.DONE, run.reason
+    found: Any = run.outcome
+    assert found["figures"]["images"] + found["left_out_as_learnt_from"] == 96
+    assert found["figures"]["macro_auc"]["low"] <= found["figures"]["macro_auc"]["value"]
+    folder = hospital.settings.storage.root / "runs" / str(run.id)
+    assert {"roc.png", "reliability.png"} <= set(found["pictures"])
+    assert all((folder / name).read_bytes()[:4] == b"\x89PNG" for name in found["pictures"])
+
+
+def test_a_bundle_without_a_replay_is_not_retrained(hospital: Hospital) -> None:
+    run = ran(hospital, "retrain")
+    assert run.state is RunState.REFUSED
+    assert "holds no replay" in str(run.reason)
+
+
+def test_three_reviews_and_reviews_of_one_class_are_refused_with_numbers(tmp_path: Path) -> None:
+    small = open_hospital(tmp_path, 1)
+    small.import_all()
+    run = ran(small, "recalibrate")
+    assert run.state is RunState.REFUSED
+    assert "at least 50 usable images" in str(run.reason)
+    assert "12 labelled images" in str(run.reason)
+    assert not Holdouts(small.database).trained()
+    small.database.close()
