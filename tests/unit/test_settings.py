@@ -17,7 +17,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
-    assert load(write(tmp_path, "")) == Settings()
+    assert load(write(tmp_path, "")).model_dump() == Settings().model_dump()
 
 
 def test_heat_maps_are_captures_and_images_are_kept_a_month_unless_said_otherwise() -> None:
