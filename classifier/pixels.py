@@ -100,6 +100,18 @@ def from_image_file(path: Path) -> Radiograph:
     return _cropped(_look_up(display_table(header, stored), stored))
 
 
+def inverted(radiograph: Radiograph) -> Radiograph:
+    """White for black, without the border that is dark then."""
+    turned = _cropped(255 - radiograph.grey)
+    return Radiograph(
+        turned.grey,
+        radiograph.rows,
+        radiograph.columns,
+        radiograph.top + turned.top,
+        radiograph.left + turned.left,
+    )
+
+
 def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:
     """Grey level for each value that a pixel container (8 or 16 bits) may hold."""
     cells = _cells(dataset, 8 * stored.dtype.itemsize)

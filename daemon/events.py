@@ -32,6 +32,7 @@ class Event(StrEnum):
     INSTANCE_REFUSED = "instance.refused"
 
     WORKER_READY = "worker.ready"
+    WORKER_BY_HEADER = "worker.by_header"  # the bundle has no model of frontal chests
     WORKER_CANNOT_CLASSIFY = "worker.cannot_classify"
     INSTANCE_ANALYSED = "instance.analysed"
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
