@@ -27,6 +27,22 @@ from classifier.pixels import Grey
 
 ExtraKind = Literal["secondary_capture", "for_processing"]
 
+REASONS = {
+    "not_a_radiograph": "The object or its header is that of CT, MR, ultrasound or another technique",
+    "multi_frame": "More than one frame",
+    "too_small": "The shorter side has fewer pixels than the network sees",
+    "too_large": "More pixels than are read",
+    "secondary_capture": "A secondary capture, where the site has not configured them",
+    "for_processing": "Raw detector data, where the site has not configured them",
+    "age_outside_model": "The patient was younger than those that the model may judge",
+    "no_contrast": "The image is blank",
+    "burnt_out": "Most of the image is as good as black or white",
+    "not_chest": "The header names another body part, and the pixels are not clearly a chest's",
+    "not_frontal": "The header names another view, and the pixels are not clearly frontal",
+    "not_frontal_chest": "By its pixels the image is no frontal chest radiograph",
+}
+"""Every code of a refusal, and what it says."""
+
 MIN_SIDE = 224
 """Pixels of the shorter side; the network sees 224, and an enlarged image shows it nothing more."""
 
