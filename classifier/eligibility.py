@@ -28,7 +28,7 @@ from classifier.pixels import Grey
 ExtraKind = Literal["secondary_capture", "for_processing"]
 
 REASONS = {
-    "not_a_radiograph": "The object or its header is that of CT, MR, ultrasound or another technique",
+    "not_a_radiograph": "By its kind or header it is CT, MR, ultrasound or another technique",
     "multi_frame": "More than one frame",
     "too_small": "The shorter side has fewer pixels than the network sees",
     "too_large": "More pixels than are read",
