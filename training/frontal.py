@@ -151,11 +151,7 @@ def _fit(
     mean, spread = known.mean(axis=0), known.std(axis=0)
     spread = np.sqrt(spread**2 + (LEAST_SPREAD * np.median(spread)) ** 2)
     centred = (known - mean) / spread
-    count, size = min(AXES, len(centred) - 2, centred.shape[1] - 1), centred.shape[1]
-    values, vectors = eigh(
-        centred.T @ centred / len(centred), subset_by_index=(size - count, size - 1)
-    )
-    values, vectors = values[::-1], vectors[:, ::-1]
+    values, vectors = _axes(centred, min(AXES, len(upright) + len(changed) - 2))
     whole = float((centred**2).mean(axis=0).sum())
     variances = values + LEAST_VARIANCE * values.mean()
     discriminant = LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
@@ -169,6 +165,19 @@ def _fit(
         spread=spread,
         axes=vectors,
         variances=variances,
-        rest=whole - float(values.sum()),
+        rest=max(whole - float(values.sum()), 1e-6),
         inverted=np.append(discriminant.coef_[0], discriminant.intercept_[0]),
     )
+
+
+def _axes(centred: Floats, count: int) -> tuple[Floats, Floats]:
+    """The largest variances (count,) and their axes (d, count); by the smaller of two matrices."""
+    rows, columns = centred.shape
+    wide = rows < columns
+    products = (centred @ centred.T if wide else centred.T @ centred) / rows
+    count = min(count, columns - 1)
+    values, vectors = eigh(products, subset_by_index=(len(products) - count, len(products) - 1))
+    values = np.maximum(values, 1e-9)
+    if wide:
+        vectors = centred.T @ vectors / np.sqrt(rows * values)
+    return values[::-1], vectors[:, ::-1]
