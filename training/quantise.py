@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import FindingOutput, Graph, Parity
 from classifier.calibration import calibrated
-from classifier.engine import OpenVinoEngine, compile_graph
+from classifier.engine import Engine, OpenVinoEngine, compile_graph
 from classifier.graph import LOGITS, base_operations, network_graph
 from classifier.network import Architecture, Weights
 from classifier.pixels import Grey
@@ -114,6 +114,7 @@ class Int8Form:
 
     files: Mapping[str, bytes]
     parity: Parity
+    engine: Engine
 
 
 def int8_form(
@@ -136,7 +137,7 @@ def int8_form(
         progress("int8", number + 1, count)
     figures = parity(outputs, unseen.truth, unseen.logits, np.stack(rows))
     files = dict(zip((GRAPH.xml, GRAPH.bin), packed(network), strict=True))
-    return Int8Form(files if figures.passed else {}, figures)
+    return Int8Form(files if figures.passed else {}, figures, engine)
 
 
 def parity(

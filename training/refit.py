@@ -76,7 +76,7 @@ def refit(
         part for _, part in patient_folds(used.patients, count, manifest.training.seed, targets)
     ]
     more = copies(
-        architecture, parent.weights(), len(used.cases),
+        engines["f32"], len(used.cases),
         lambda row: input_of(used.cases[row].path, manifest.preprocessing, architecture.side),
         progress,
     )  # fmt: skip
@@ -98,7 +98,10 @@ def refit(
 def _observed(
     engines: dict[Precision, Engine], parent: Bundle, data: LabelledImages, progress: Progress
 ) -> tuple[dict[Precision, Floats], Floats, LabelledImages]:
-    """Logits (images, members, findings) by precision, averages by f32, and the usable images."""
+    """Logits (images, members, findings) by precision, averages, and the usable images.
+
+    The averages are those of the fastest precision, which serves.
+    """
     manifest, unusable, digests = parent.manifest, {}, []
     rows: dict[Precision, list[Outputs]] = {name: [] for name in engines}
     for number, case in enumerate(data.cases):
@@ -124,7 +127,8 @@ def _observed(
     members = {
         name: np.concatenate([found[row].members for row in chosen]) for name, found in rows.items()
     }
-    return members, np.concatenate([rows["f32"][row].averages for row in chosen]), used
+    serving = next(name for name in (*PRECISIONS, "f32") if name in rows)
+    return members, np.concatenate([rows[serving][row].averages for row in chosen]), used
 
 
 def _unseen(members: Floats, folds: list[Indices]) -> Floats:

@@ -156,12 +156,6 @@ def _bundle(
     def read(row: int) -> Grey:
         return input_of(data.cases[row].path, PREPROCESSING, architecture.side)
 
-    frontal = None
-    if skips_of(architecture):
-        with work.effort.on("the model of frontal chests"):
-            more = copies(architecture, weights, len(data.cases), read, work.progress)
-            frontal = fit_frontal(architecture, averages, more, [m.validation for m in members])
-        work.say(frontal.sentence())
     by = np.repeat(np.arange(len(members)), [len(part) for part in rows])
     with work.effort.on("the int8 form"):
         int8 = int8_form(
@@ -172,6 +166,12 @@ def _bundle(
         f"{int8.parity.decisions:.2%} of decisions differ: "
         f"{'passed' if int8.parity.passed else 'not passed, f32 serves'}"
     )
+    frontal = None
+    if skips_of(architecture):
+        with work.effort.on("the model of frontal chests"):
+            more = copies(int8.engine, len(data.cases), read, work.progress)
+            frontal = fit_frontal(architecture, averages, more, [m.validation for m in members])
+        work.say(frontal.sentence())
     return assemble(
         out_dir,
         architecture,
