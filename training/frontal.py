@@ -28,7 +28,7 @@ LAYERS = ("block4_conv3", "block5_conv2", "block5_conv3")
 
 AXES = 100
 ACCEPTED = 0.992  # of the training's own images, across folds; the goal is 0.99 of new ones
-CLEAR = 0.75  # of them, those so near that a header which says otherwise is wrong
+CLEAR = 0.9  # of them, those so near that a header which says otherwise is wrong
 COPIES = 400  # changed images, and inverted ones: what more of them add is small
 COPY_WEIGHT = 3  # a changed copy counts as much, so that all weigh like the images themselves
 LEAST_SPREAD = 0.3  # of the median: a feature that never varied in training may, elsewhere

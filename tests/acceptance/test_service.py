@@ -190,7 +190,7 @@ def test_each_fault_has_its_outcome_and_nothing_else_is_disturbed(
     )
     lateral = make_object(no_chest(), Form(view="LL"), Patient(id="L"))
     child = make_object(file, Form(), Patient(id="C", birth_date="20200101"))
-    wrong = make_object(file, Form(view="LL"), Patient(id="W"))
+    wrong = make_object(demo_images[3], Form(view="LL"), Patient(id="W"))
     negative = make_object(255 - grey(file), Form(), Patient(id="X"))
     nameless = make_object(file, Form(), Patient(id="N"))
     nameless.PatientID = None
