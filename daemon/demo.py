@@ -27,7 +27,7 @@ from storage.records import DeliveryState, Finding, ResultStatus, StudyRow
 from storage.studies import Studies
 
 RADIOGRAPHS = Path(__file__).parents[1] / "deploy" / "demo"
-WIDTH = 150  # columns that the table needs
+WIDTH = 156  # columns that the table needs
 
 
 @dataclass
@@ -185,7 +185,8 @@ def _table(rows: list[Row]) -> Table:
         words = _words(finding.name)
         table.add_column(words, justify="right", min_width=max(map(len, words.split())))
     table.add_column("to report", justify="right", width=9)
-    table.add_column("PACS holds: SR + maps", justify="right", width=10)
+    table.add_column("SR in PACS", justify="right", width=4)
+    table.add_column("heat maps", justify="right", width=4)
     for row in rows:
         wait_ms = "-" if row.wait_ms is None or row.repeated else f"{row.wait_ms:.0f} ms"
         numbers = [_probability(finding) for finding in _findings(row)] or ["-"] * len(findings)
@@ -195,7 +196,8 @@ def _table(rows: list[Row]) -> Table:
             row.sent.form,
             *numbers,
             wait_ms,
-            f"{row.held} + {row.maps}",
+            str(row.held),
+            str(row.maps),
         )
     return table
 
