@@ -38,7 +38,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         for name, shape in weight_shapes(architecture).items()
     }
     manifest = default.manifest.model_copy(
-        update={"architecture": architecture, "graphs": {}, "parity": {}, "name": "small"}
+        update={
+            "architecture": architecture,
+            "graphs": {},
+            "parity": {},
+            "frontal": None,
+            "name": "small",
+        }
     )
     folder = tmp_path_factory.mktemp("bundles") / "small"
     return write_bundle(folder, manifest, {WEIGHTS: pack_weights(weights)})

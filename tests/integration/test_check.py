@@ -220,7 +220,7 @@ def test_the_queue_shows_what_was_sent_and_what_was_not_taken(
     beside = NewObject("7.2.1", SECONDARY_CAPTURE, sha256("map"), 9)
     made = replace(new_report("7.2"), companions=(beside,))
     study.reported(due, made, ["test"], 200)
-    first, heat_map, _ = storage.outbox.claim("test", 9, "d1", 60, 200)
+    first, _, heat_map = storage.outbox.claim("test", 9, "d1", 60, 200)
     storage.outbox.stored(first, "0000", 201, Form(BASIC_TEXT_SR, "7.1.9"))
     storage.outbox.not_taken(heat_map, "no context", "the PACS does not take it", 201)
     storage.database.close()

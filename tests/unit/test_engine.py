@@ -89,7 +89,7 @@ def test_a_damaged_graph_leaves_the_next_engine(
     if damage != "missing":
         graph.write_bytes(content if damage == "flipped" else content[:-1])
     engine = open_engine(load_bundle(folder))
-    assert engine.name == "f32"
+    assert engine.name in ("bf16", "f32")  # as the processor has it
     assert f"int8: {graph.name}" in engine.reason
     with pytest.raises(BundleRefused, match=graph.name):
         open_engine(load_bundle(folder), "int8")
