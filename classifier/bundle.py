@@ -32,6 +32,7 @@ from classifier.preprocessing import VERSIONS
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 FRONTAL = "frontal.safetensors"
+REPLAY = "replay.safetensors"
 MAX_BYTES = 60_000_000
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
@@ -125,7 +126,7 @@ class TrainingData:
 class CalibrationGain:
     """What recalibration did to one finding; both errors on images that no fit has seen."""
 
-    method: Literal["platt", "temperature", "isotonic"]
+    method: Literal["platt", "temperature", "isotonic", "anchored"]
     target: str
     ece_before: Interval
     ece_after: Interval
@@ -142,6 +143,26 @@ class Recalibration:
     patients: int
     fingerprint: Hash
     findings: dict[str, CalibrationGain]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Retraining:
+    """Whose weights these went on from (`parent` is that bundle's digest), and with which cases.
+
+    replayed: images of the first training that were learnt again from the parent's replay.
+    remembered_before, remembered_after: macro AUC on those, each by the one member that does not
+        learn from its patient, of the parent and of this bundle.
+    """
+
+    parent: Hash
+    parent_version: str
+    data: str
+    images: int
+    patients: int
+    fingerprint: Hash
+    replayed: int
+    remembered_before: float
+    remembered_after: float
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -184,6 +205,34 @@ class Frontal:
     accepted: Interval
 
 
+@dataclass(frozen=True, config=STRICT)
+class Replay:
+    """Features of the training images, from which a retraining learns again (`training.replay`).
+
+    components: principal components of the averages of the skips. kept: share of their variance.
+    """
+
+    file: FileName
+    images: int
+    components: int
+    kept: Share
+    origin: str
+
+
+Quantiles = Annotated[tuple[float, ...], Field(min_length=2, max_length=201)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Reference:
+    """How images and answers are distributed where nothing is amiss (`training.watch`).
+
+    measures: quantiles of each, evenly spaced from the least value to the greatest.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    measures: dict[Key, Quantiles]
+
+
 class Manifest(BaseModel):
     """What manifest.json holds; all of it, and nothing else."""
 
@@ -202,8 +251,11 @@ class Manifest(BaseModel):
     training: TrainingData
     recipe: dict[Key, bool | int | float | str | None] = {}
     recalibration: Recalibration | None = None
+    retraining: Retraining | None = None
     metrics: Metrics
     frontal: Frontal | None = None
+    replay: Replay | None = None
+    reference: Reference | None = None
     graphs: dict[Precision, Graph] = {}
     parity: dict[Precision, Parity] = {}
     files: dict[FileName, Hash]
@@ -350,8 +402,8 @@ def _check(manifest: Manifest) -> None:
         )
     if not names or names != manifest.architecture.targets or len(set(names)) != len(names):
         raise BundleRefused(f"{MANIFEST}: the findings are not the network's targets.")
-    frontal = {manifest.frontal.file} if manifest.frontal else set()
-    if {WEIGHTS} | frontal | manifest.graph_files != set(manifest.files):
+    extra = {part.file for part in (manifest.frontal, manifest.replay) if part is not None}
+    if {WEIGHTS} | extra | manifest.graph_files != set(manifest.files):
         raise BundleRefused(f"{MANIFEST}: the files are not those of a bundle.")
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from classifier.errors import ClassifierError
-from daemon import logs, queue_commands
+from daemon import logs, queue_commands, user_commands
 from daemon.errors import DaemonError, SettingsError
 from daemon.settings import load
 from daemon.simulate_command import simulate
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue_commands.app, name="queue")
+app.add_typer(user_commands.app, name="user")
 app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
@@ -65,14 +66,27 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo leaves its files.")] = Path(
         "build/demo"
     ),
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep the service and its pages up until Ctrl-C; without either, on a terminal."
+        ),
+    ] = None,
 ) -> None:
     """Send real radiographs through the real service into a PACS, and show what became of them."""
     from daemon import demo as demonstration
+    from daemon import demo_pages
 
     console = Console()
     if console.width < demonstration.WIDTH:
         console = Console(width=demonstration.WIDTH)
-    raise typer.Exit(demonstration.run(folder, console))
+    status = demonstration.run(folder, console)
+    said = Console(stderr=True)
+    if stay or (stay is None and sys.stdin.isatty() and sys.stdout.isatty()):
+        demo_pages.stay(folder, said)
+    elif stay is None:
+        demo_pages.hint(said)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -101,6 +115,39 @@ def train(
     from daemon import model_commands
 
     model_commands.train(data, out, recipe, base_weights, cache, credit, seed)
+
+
+@app.command()
+def retrain(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    bundle: Model = "default",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for features; by default OUT.features.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+) -> None:
+    """Retrain a bundle from its own weights on local cases, beside its first training's replay."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.retrain(data, bundle, out, cache, seed)
+
+
+@app.command()
+def replay(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
+    bundle: Model = "default",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for features; by default OUT.features.")
+    ] = None,
+) -> None:
+    """Give a bundle the replay that a retraining needs, from the images it was trained on."""
+    _needs_training()
+    from daemon import model_commands
+
+    model_commands.replay(data, bundle, out, cache)
 
 
 @app.command()
@@ -133,8 +180,11 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="Folder of the new model bundle; must not exist.")],
     bundle: Model = "default",
     method: Annotated[
-        Literal["platt", "temperature", "isotonic", "auto"],
-        typer.Option(help="Calibration; auto is isotonic where the data suffice, else platt."),
+        Literal["platt", "temperature", "isotonic", "anchored", "auto"],
+        typer.Option(
+            help="Calibration; anchored holds to the bundle's own where cases are few; auto is "
+            "isotonic where the data suffice, else platt."
+        ),
     ] = "platt",
     target: Annotated[
         list[str] | None,

@@ -67,7 +67,7 @@ def run(folder: Path, console: Console) -> int:
     with ExitStack() as stack:
         archive = stack.enter_context(pacs(folder))
         console.print(f"PACS: {archive.name}")
-        service = Service(_write_config(folder, archive.dicom_port), folder / "service.log")
+        service = Service(write_config(folder, archive.dicom_port), folder / "service.log")
         stack.enter_context(service.running())
         rows = _send_all(objects, service.port, folder)
         files = archive.fetch(folder / "pacs")
@@ -92,7 +92,8 @@ def run(folder: Path, console: Console) -> int:
     return 1 if lost else 0
 
 
-def _write_config(folder: Path, pacs_port: int) -> Path:
+def write_config(folder: Path, pacs_port: int) -> Path:
+    """Write the settings of the demo's service."""
     config = folder / "hilum.toml"
     config.write_text(
         f"""[dicom]
@@ -105,6 +106,9 @@ reserve_bytes = 100_000_000
 
 [report]
 study_quiet_s = 0  # each demo study is one image: report it at once
+
+[web]
+port = 0
 
 [[pacs]]
 name = "demo"

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from classifier.bundle import Bundle, load_bundle
 from classifier.classify import Classifier
-from daemon.measure_commands import progress, read_images
+from daemon.measure_commands import progress, read_labelled
 from training.eligibility import ALSO, Screened, screen
 
 BY_HEADER = (
@@ -60,7 +60,7 @@ def _refit(model: Bundle, data: Path, out: Path, *, as_json: bool) -> None:
     from training.refit import refit  # scikit-learn is slow to import
 
     with progress() as told:
-        done = refit(model, read_images(data, model), out, told)
+        done = refit(model, read_labelled(data, model), out, told)
     for file in done.unreadable:
         typer.echo(f"hilum: not used: {file}", err=True)
     fitted = done.fitted

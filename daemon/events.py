@@ -18,6 +18,7 @@ class Event(StrEnum):
     DATABASE_MIGRATED = "database.migrated"
     CLAIMS_RELEASED = "claims.released"
     OBJECT_LOST = "object.lost"
+    OBJECT_DAMAGED = "object.damaged"  # its bytes are no longer those that came
 
     LISTENER_LISTENING = "listener.listening"
     LISTENER_OPEN_TO_ALL = "listener.open_to_all"
@@ -38,6 +39,8 @@ class Event(StrEnum):
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"
     INSTANCE_QUARANTINED = "instance.quarantined"
+    REVIEW_EFFECTIVE = "review.effective"  # it can no longer be undone; a version is to say it
+    HEADER_UNREADABLE = "header.unreadable"  # a fault of ours: the list shows the study without
     CLAIM_LOST = "claim.lost"
     REPORT_BUILT = "report.built"
     REPORT_FAILED = "report.failed"
@@ -58,4 +61,11 @@ class Event(StrEnum):
     OBJECTS_REMOVED = "objects.removed"  # by retention
     PACS_UNREACHABLE = "pacs.unreachable"
     PACS_REACHED = "pacs.reached"
+
+    WEB_LISTENING = "web.listening"  # with the audit trail's head
+    WEB_ANSWERED = "web.answered"
+    SIGN_IN_FAILED = "web.sign_in_failed"
+    SIGN_IN_DELAYED = "web.sign_in_delayed"  # too many failures
+    AUDIT_VERIFIED = "audit.verified"  # with its head
+    AUDIT_BROKEN = "audit.broken"
     FAULT = "fault"

@@ -41,7 +41,7 @@ def evaluate(
 
         make_folder(out)
     with progress() as told:
-        evaluation = measure(model, read_images(data, model), prevalence=stated, progress=told)
+        evaluation = measure(model, read_labelled(data, model), prevalence=stated, progress=told)
     _remark(evaluation.unreadable, seen=evaluation.seen)
     if evaluation.doubtful:
         few = ", ".join(map(_words, evaluation.doubtful))
@@ -70,7 +70,7 @@ def calibrate(
     model = load_bundle(bundle)
     with progress() as told:
         done = recalibrate(
-            model, read_images(data, model), out,
+            model, read_labelled(data, model), out,
             method=method, target=general, targets=single, progress=told,
         )  # fmt: skip
     _remark(done.unreadable, seen=done.seen)
@@ -169,8 +169,8 @@ def progress() -> Iterator[Told]:
         yield told
 
 
-def read_images(data: Path, bundle: Bundle) -> LabelledImages:
-    """A data set for this bundle's findings; a person is told of its notes."""
+def read_labelled(data: Path, bundle: Bundle) -> LabelledImages:
+    """A data set with the labels that the bundle knows; says what is odd about it."""
     labels = (finding.label for finding in bundle.manifest.findings)
     names = [name for label in labels for name in (label.name, *label.labels)]
     images = read_dataset(data, names)

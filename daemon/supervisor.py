@@ -1,4 +1,4 @@
-"""`hilum serve`: opens the storage, then keeps one listener, the workers and the delivery running.
+"""`hilum serve`: opens the storage, then keeps listener, workers, delivery and pages running.
 
 Each is a process of its own, so that none can take another along. The supervisor itself does no
 work: it starts, watches, and ends them. They are forks of it: what it has imported is there at
@@ -57,7 +57,8 @@ class Supervisor:
         self._settings = settings
         self._log = logs.get()
         workers = [Child("worker", f"worker-{n}") for n in range(settings.classifier.workers)]
-        self._children = [Child("listener", "listener"), *workers, Child("delivery", "delivery")]
+        listener, delivery, web = (Child(role, role) for role in ("listener", "delivery", "web"))
+        self._children = [listener, *workers, delivery, web]
         self._life_read, self._life_write = os.pipe()
         self._bells = process.Bells(
             [*(worker.owner for worker in workers), *(f"delivery-{p.name}" for p in settings.pacs)]

@@ -23,16 +23,20 @@ from classifier.errors import ClassifierError, NotEligible, Undecodable
 from daemon import logs, process
 from daemon.errors import EndedProcess, NoStudy
 from daemon.events import Event
+from daemon.headers import Backlog, read_headers
 from daemon.report import Device
 from daemon.report.attention import pack
-from daemon.report.study import build_study
+from daemon.report.reviewed import is_corrected, is_positive
+from daemon.report.study import build_reading, build_study
 from daemon.settings import Settings
 from daemon.uids import is_own
 from storage.database import Database, open_database
 from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError, SyncFailed
+from storage.headers import Headers
 from storage.objects import ObjectStore, RecentObjects
 from storage.queue import Queue
 from storage.records import Job, Result, ResultStatus, StudyJob
+from storage.reviews import Reviews
 from storage.studies import Studies
 
 LEASE_S = 30.0  # a claim older than this is taken for hung, and its process killed
@@ -52,6 +56,7 @@ class Opened:
     job: Job
     started: float
     study_uid: str | None = None
+    headers: Headers | None = None
     own: bool = False
     image: PreparedImage | None = None
     error: Exception | None = None
@@ -81,6 +86,8 @@ class Worker:
         self._database = database
         self._queue = Queue(database)
         self._studies = Studies(database)
+        self._reviews = Reviews(database)
+        self._reviews_looked_at = 0.0
         self._classifier = classifier
         self._device = Device.of(settings.dicom.ae_title)
         self._owner = owner
@@ -98,6 +105,7 @@ class Worker:
 
     def step(self, *, ahead: bool = True) -> bool:
         """Do one piece of work; return whether there was any. `ahead`: begin the one after it."""
+        self._take_effect()
         study, self._due = self._due or self._claim_study(), None
         if study is not None:
             self._answer_study(study)
@@ -110,6 +118,15 @@ class Worker:
             self._ahead = self._beside.submit(self._open_next, fresh=True)
         self._answer_instance(opened)
         return True
+
+    def _take_effect(self) -> None:
+        """Put reviews into effect whose time to be undone has ended."""
+        now = self._clock()
+        if abs(now - self._reviews_looked_at) < POLL_S:
+            return
+        self._reviews_looked_at = now
+        for study in self._reviews.take_effect(now):
+            self._log.info(Event.REVIEW_EFFECTIVE, study=study)
 
     def _claim_study(self) -> StudyJob | None:
         return self._studies.claim_due(self._owner, LEASE_S, self._clock())
@@ -134,12 +151,20 @@ class Worker:
             raise EndedProcess("reading it ended the process")
         dataset = read_object(self._recent.read(opened.job.instance.arrival.sha256))
         opened.study_uid = _study_of(dataset)
+        opened.headers = self._headers(dataset)
         if attempts > ATTEMPTS:
             # The attempts before ended with the process, or were killed for their lease
             raise EndedProcess("decoding ended the process")
         opened.own = is_own(dataset)
         if not opened.own:
             opened.image = self._classifier.prepare(dataset)
+
+    def _headers(self, dataset: Dataset) -> Headers | None:
+        try:
+            return read_headers(dataset)
+        except Exception as error:  # noqa: BLE001 - an image is not lost to what a list shows of it
+            self._log.error(Event.HEADER_UNREADABLE, **logs.whereabouts(error))
+            return None
 
     def _answer_instance(self, opened: Opened) -> None:
         job, study_uid = opened.job, opened.study_uid
@@ -155,18 +180,19 @@ class Worker:
             result = self._result(opened)
             quiet_s = self._settings.report.study_quiet_s
             with self._database.write():  # one commit for both
-                self._queue.finish(job, result, str(study_uid), quiet_s, self._clock())
+                now = self._clock()
+                self._queue.finish(job, result, str(study_uid), quiet_s, now, opened.headers)
                 self._due = self._claim_study()
             self._log_result(log, result, opened.started)
         except LostClaim:
             log.warning(Event.CLAIM_LOST)
         except (Undecodable, NoStudy, EndedProcess, ObjectMissing, ObjectDamaged) as error:
             code = _QUARANTINE_CODES[type(error)]
-            self._quarantine(log, job, code, str(error), study_uid)
+            self._quarantine(log, opened, code, str(error))
         except SyncFailed:
             raise
         except Exception as error:  # noqa: BLE001 - the next image must not suffer from this one
-            self._put_back(log, job, error, study_uid)
+            self._put_back(log, opened, error)
 
     def _result(self, opened: Opened) -> Result:
         """Classify. Raises what opening raised, unless it is an answer to a known study."""
@@ -192,14 +218,13 @@ class Worker:
     def _put_back(
         self,
         log: structlog.typing.FilteringBoundLogger,
-        job: Job,
+        opened: Opened,
         error: Exception,
-        study_uid: str | None,
     ) -> None:
-        where = logs.whereabouts(error)
+        job, where = opened.job, logs.whereabouts(error)
         if job.attempts >= ATTEMPTS:
             reason = f"{where['error']} at {where['at']}, {job.attempts} times"
-            self._quarantine(log, job, "failed", reason, study_uid)
+            self._quarantine(log, opened, "failed", reason)
             return
         now = self._clock()
         try:
@@ -212,14 +237,14 @@ class Worker:
     def _quarantine(
         self,
         log: structlog.typing.FilteringBoundLogger,
-        job: Job,
+        opened: Opened,
         code: str,
         reason: str,
-        study_uid: str | None,
     ) -> None:
+        quiet_s, now = self._settings.report.study_quiet_s, self._clock()
         try:
             self._queue.quarantine(
-                job, code, reason, self._clock(), study_uid, self._settings.report.study_quiet_s
+                opened.job, code, reason, now, opened.study_uid, quiet_s, opened.headers
             )
         except LostClaim:
             log.warning(Event.CLAIM_LOST)
@@ -245,9 +270,13 @@ class Worker:
         log = self._log.bind(study=study.study_instance_uid, version=study.version)
         now, chosen = self._clock(), self._settings.report
         try:
-            made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
-            flagged = any(f.present for a in study.instances for f in a.result.findings)
-            pacs = [one.name for one in self._settings.pacs if flagged or chosen.send_negative]
+            if study.reading is not None:
+                made = build_reading(study, self._recent.read, now)
+            else:
+                made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
+            flagged = _is_flagged(study)
+            send = flagged or chosen.send_negative or study.sent
+            pacs = [one.name for one in self._settings.pacs if send]
             self._studies.reported(study, made.stored(self._objects, now), pacs, now)
             self._bells.ring("delivery")
             log.info(
@@ -264,6 +293,13 @@ class Worker:
             where = logs.whereabouts(error)
             log.error(Event.REPORT_FAILED, **where)
             self._studies.failed(study, "failed", where["error"], now + RETRY_S, now)
+
+
+def _is_flagged(study: StudyJob) -> bool:
+    """Whether a report says what a PACS must know: a finding, or a reader's correction."""
+    reviews = study.said if study.reading is None else study.reading.reviews
+    found = any(f.present for a in study.instances for f in a.result.findings)
+    return found or is_positive(reviews) or is_corrected(reviews)
 
 
 _QUARANTINE_CODES: dict[type[Exception], str] = {
@@ -292,12 +328,13 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root)
     worker = Worker(settings, objects, database, classifier, owner, bells)
+    backlog = Backlog(database, objects)
     log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine.name)
     if classifier.bundle.manifest.frontal is None:
         log.warning(Event.WORKER_BY_HEADER, reason="no model of frontal chests in the bundle")
     while not stop or worker.holds:
         try:
-            busy = worker.step(ahead=not stop)
+            busy = worker.step(ahead=not stop) or (not stop and backlog.step())
         except SyncFailed:
             # What the disk holds now is unknown: no further write, a new process
             log.critical(Event.FAULT, reason="fsync failed")

@@ -9,9 +9,11 @@ from pydicom.tag import Tag
 from classifier.bundle import load_bundle
 from classifier.eligibility import REASONS
 from daemon import admission, association, commitment, contexts, courier, listener
+from daemon.findings import CATALOGUE
 from daemon.report import codes, conformance, header
 from daemon.settings import DicomSettings, PacsSettings
 from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME
+from docs import web_services
 from docs.tables import table
 
 _SETTINGS = {"sc": '`report.heat_map = "sc"`', "gsps": '`report.heat_map = "gsps"`'}
@@ -202,6 +204,8 @@ def _coded() -> Iterator[tuple[str, str, str]]:
     for finding in load_bundle("default").manifest.findings:
         code = finding.label.code
         yield code.value, code.scheme, code.meaning
+    for added in CATALOGUE.values():
+        yield added.code_value, added.code_scheme, added.code_meaning
 
 
 def _flat(found: object) -> Iterator[codes.Code]:
@@ -246,4 +250,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "mapping": _mapping,
     "codes": _codes,
     "reasons": _reasons,
+    "web-transactions": web_services.transactions,
+    "web-keys": web_services.keys,
+    "web-frames": web_services.frames,
 }

@@ -48,3 +48,28 @@ class AlreadyServing(StorageError):
 
 class NotFound(StorageError):
     """There is no such row."""
+
+
+class StaleVersion(StorageError):
+    """The report has changed since the reader saw it."""
+
+    def __init__(self, seen: int, current: int, since: tuple[tuple[int, str | None], ...]) -> None:
+        super().__init__()
+        self.seen, self.current = seen, current
+        self.since = since  # each later version with its reader's login; none: images came
+
+
+class ReviewRefused(StorageError):
+    """The review cannot be stored as it is."""
+
+
+class TooLate(StorageError):
+    """The review has taken effect and can no longer be undone; a new one can correct it."""
+
+
+class LoginTaken(StorageError):
+    """There is an account of that login already."""
+
+
+class UnknownPlace(StorageError):
+    """A key of a page of the worklist is none, or of a list in another order."""

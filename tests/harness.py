@@ -157,11 +157,11 @@ class Service:
         return listed
 
 
-def hilum(*arguments: str) -> subprocess.CompletedProcess[str]:
+def hilum(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     return subprocess.run(
         [sys.executable, "-m", "daemon", *arguments],
-        capture_output=True, text=True, check=False, timeout=170,
+        input=stdin, capture_output=True, text=True, check=False, timeout=170,
     )  # fmt: skip
 
 
@@ -171,6 +171,7 @@ def write_config(folder: Path, pacs_port: int | None, **sections: dict[str, Any]
         "dicom": {"bind": "127.0.0.1", "port": 0},
         "storage": {"root": str(folder / "root"), "reserve_bytes": 0},
         "report": {"study_quiet_s": 0},
+        "web": {"port": 0},
     }
     for name, values in sections.items():
         tables.setdefault(name, {}).update(values)

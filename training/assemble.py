@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import (
     FRONTAL,
+    REPLAY,
     WEIGHTS,
     Bundle,
     FindingLabel,
@@ -24,7 +25,7 @@ from classifier.bundle import (
     write_bundle,
 )
 from classifier.calibration import calibrated
-from classifier.frontal import pack
+from classifier.frontal import pack as pack_frontal
 from classifier.network import Architecture, Weights
 from training.calibrate import platt, youden_threshold
 from training.dataset import Indices, LabelledImages
@@ -32,6 +33,7 @@ from training.figures import Scored, group_figures, resamples
 from training.fit import Member, Recipe
 from training.frontal import Fitted, described
 from training.quantise import GRAPH, Int8Form
+from training.replay import Replay, pack, stated
 
 Bits = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -126,13 +128,16 @@ def assemble(
     metrics: Metrics,
     intended_use: str = INTENDED_USE,
     int8: Int8Form | None = None,
+    replay: Replay | None = None,
     frontal: Fitted | None = None,
     min_age_years: int | None = MIN_AGE_YEARS,
 ) -> Bundle:
     """Write the bundle: all of it or nothing."""
     contents = {WEIGHTS: pack_weights(weights), **(int8.files if int8 else {})}
+    if replay is not None:
+        contents[REPLAY] = pack(replay)
     if frontal is not None:
-        contents[FRONTAL] = pack(frontal.model)
+        contents[FRONTAL] = pack_frontal(frontal.model)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents.values()))
     now = datetime.now(UTC)
     manifest = Manifest(
@@ -151,6 +156,7 @@ def assemble(
         frontal=described(frontal, source.images, FRONTAL) if frontal else None,
         graphs={"int8": GRAPH} if int8 and int8.files else {},
         parity={"int8": int8.parity} if int8 else {},
+        replay=stated(replay, source.credit) if replay else None,
         files={},
     )
     return write_bundle(out_dir, manifest, contents)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize  # type: ignore[import-untyped]
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
@@ -14,8 +15,12 @@ from sklearn.metrics import roc_curve
 from classifier.calibration import MAX_POINTS, AnyCalibration, Calibration, Isotonic
 from training.errors import TargetUnreachable, TooFewCases
 
-Method = Literal["platt", "temperature", "isotonic"]
-MethodChoice = Literal["platt", "temperature", "isotonic", "auto"]
+Method = Literal["platt", "temperature", "isotonic", "anchored"]
+MethodChoice = Literal["platt", "temperature", "isotonic", "anchored", "auto"]
+
+ANCHOR_SLOPE, ANCHOR_SHIFT = 0.5, 1.0
+"""Prior deviations of the logarithm of the slope and of the shift, on log odds that were calibrated
+elsewhere: docs/decisions/0014-recalibration.md."""
 
 MIN_SLOPE = 0.05
 """A finding whose logits say nothing keeps its order, and a probability near its prevalence."""
@@ -78,6 +83,33 @@ def platt(logits: Logits, targets: Bits) -> Calibration:
     return Calibration(slope, intercept)
 
 
+def anchored(logits: Logits, targets: Bits, serving: Calibration) -> Calibration:
+    """Platt scaling of the serving calibration's log odds, held to it by a normal prior.
+
+    The most probable slope and shift (maximum a posteriori), so that few cases change little, and
+    many as much as they say.
+
+    Raises:
+        TooFewCases: one class is missing.
+    """
+    _counts(targets)
+    odds = serving.slope * logits.astype(np.float64) + serving.intercept
+    truth = targets.astype(np.float64)
+
+    def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope = np.exp(values[0])
+        x = slope * odds + values[1]
+        wrong = 0.5 * (1 + np.tanh(x / 2)) - truth
+        away = values / np.array([ANCHOR_SLOPE, ANCHOR_SHIFT])
+        loss = float((np.logaddexp(0, x) - truth * x).sum() + (away**2).sum() / 2)
+        pull = away / np.array([ANCHOR_SLOPE, ANCHOR_SHIFT])
+        return loss, pull + np.array([(wrong * slope * odds).sum(), wrong.sum()])
+
+    found = minimize(objective, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-4, 4)] * 2).x
+    slope = float(np.exp(found[0]))
+    return Calibration(slope * serving.slope, slope * serving.intercept + float(found[1]))
+
+
 def temperature(logits: Logits, targets: Bits) -> Calibration:
     """Temperature scaling of one finding (Guo et al., ICML 2017): the slope is 1 / temperature.
 
@@ -114,7 +146,7 @@ def choose_method(choice: MethodChoice, targets: Bits) -> Method:
     Raises:
         TooFewCases: isotonic is asked for, and the data do not suffice for it.
     """
-    if choice == "platt" or choice == "temperature":
+    if choice != "auto" and choice != "isotonic":
         return choice
     positives, negatives = _counts(targets)
     if len(targets) >= ISOTONIC_IMAGES and min(positives, negatives) >= ISOTONIC_CASES:
@@ -128,11 +160,20 @@ def choose_method(choice: MethodChoice, targets: Bits) -> Method:
     )
 
 
-def fit_calibration(method: Method, logits: Logits, targets: Bits) -> AnyCalibration:
-    """Fit one finding by the method named. Raises: TooFewCases: one class is missing."""
+def fit_calibration(
+    method: Method, logits: Logits, targets: Bits, serving: AnyCalibration | None = None
+) -> AnyCalibration:
+    """Fit one finding by the method named; "anchored" to `serving`, which an isotonic one is no
+    anchor for: Platt then.
+
+    Raises:
+        TooFewCases: one class is missing.
+    """
     if method == "isotonic":
         return isotonic(logits, targets)
-    return platt(logits, targets) if method == "platt" else temperature(logits, targets)
+    if method == "anchored" and isinstance(serving, Calibration):
+        return anchored(logits, targets, serving)
+    return temperature(logits, targets) if method == "temperature" else platt(logits, targets)
 
 
 def threshold_for(target: Target, probabilities: NDArray[np.float64], targets: Bits) -> float:

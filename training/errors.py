@@ -56,3 +56,15 @@ class BundleNotWritten(TrainingError):
 
 class ResultsNotWritten(TrainingError):
     """The evaluation's files could not be written."""
+
+
+class HoldOutsDiffer(TrainingError):
+    """Two bundles can be compared on the same images, labels and findings alone."""
+
+
+class ReplayMissing(TrainingError):
+    """The bundle holds no features of its training images to learn from again."""
+
+
+class ReadoutMissing(TrainingError):
+    """The bundle's network has no readout of the averages that could be retrained."""

@@ -138,8 +138,9 @@ def score(bundle: Bundle, data: LabelledImages, logits: NDArray[np.float32]) -> 
 
 def seen(bundle: Bundle, data: LabelledImages) -> bool:
     """Whether the bundle was trained or recalibrated on exactly these images."""
-    again = bundle.manifest.recalibration
-    known = {bundle.manifest.training.fingerprint, again.fingerprint if again else ""}
+    manifest = bundle.manifest
+    later = (manifest.recalibration, manifest.retraining)
+    known = {manifest.training.fingerprint, *(each.fingerprint for each in later if each)}
     return data.fingerprint in known
 
 

@@ -60,16 +60,21 @@ def normalisation(a: Architecture, maps: Floats, averages: Halves) -> Normalisat
 
 def linear_start(
     norm: Normalisation,
-    averages: Halves,
+    averages: Halves | Floats,
     targets: NDArray[np.uint8],
     penalty: float,
     balance: ClassWeights,
+    offset: Floats | None = None,
+    start: Linear | None = None,
 ) -> Linear:
     """Logistic regression of each target on the standardised averages, strongly shrunk.
 
     averages: (variants, images, features); the variants of an image are one case, not several.
-    targets: (images, targets). Minimises the sum over targets of mean weighted cross-entropy plus
-    penalty / (2 images) times the squared kernel; one optimum, found by L-BFGS.
+    targets: (images, targets). offset: logits (variants * images, targets) that stand already.
+    start: where the search begins, which changes its time and not its end.
+
+    Minimises the sum over targets of mean weighted cross-entropy plus penalty / (2 images) times
+    the squared kernel; one optimum, found by L-BFGS.
     """
     variants, images, features = averages.shape
     rows = averages.reshape(variants * images, features)
@@ -85,6 +90,8 @@ def linear_start(
             x = part * norm.gain + norm.shift
             y = truth[first : first + len(part)]
             logits = x @ narrow + bias.astype(np.float32)
+            if offset is not None:
+                logits = logits + offset[first : first + len(part)]
             weight = y * balance[0] + (1 - y) * balance[1]
             loss += float((weight * (np.logaddexp(0, logits) - y * logits)).sum()) / len(rows)
             wrong = weight * (1 / (1 + np.exp(-logits)) - y) / len(rows)
@@ -95,7 +102,9 @@ def linear_start(
 
     found = minimize(
         objective,
-        np.zeros((features + 1) * count),
+        np.zeros((features + 1) * count)
+        if start is None
+        else np.concatenate([start[0].ravel(), start[1]]).astype(np.float64),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 200, "ftol": 1e-9},
@@ -206,5 +215,5 @@ def _floored(deviation: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(deviation, 0.01 * deviation.max(initial=0.0) + 1e-6))
 
 
-def _chunks(rows: Halves) -> list[Halves]:
+def _chunks(rows: Halves | Floats) -> list[Halves | Floats]:
     return [rows[first : first + CHUNK] for first in range(0, len(rows), CHUNK)]

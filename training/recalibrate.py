@@ -23,6 +23,7 @@ from classifier.bundle import (
     Recalibration,
     write_bundle,
 )
+from classifier.calibration import AnyCalibration
 from classifier.engine import open_engine
 from classifier.errors import BundleRefused, EngineUnavailable
 from training.calibrate import (
@@ -43,6 +44,8 @@ from training.quantise import parity
 FOLDS = 5
 MIN_IMAGES = 50
 MIN_CASES = 10
+ANCHORED_CASES = FOLDS
+"""With few cases the calibration that is held to the serving one says little else than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +131,38 @@ def recalibrate(
     new, crossed = _fitted(parent, old, methods, wanted, seed)
     draws = resamples(old.patients, seed)
     before, after = group_figures(old, draws), group_figures(crossed, draws)
+    manifest = _manifest(parent, new, methods, wanted, used, before, after)
+    parities = _parities(parent, new, old, used, progress)
+    return Recalibrated(
+        bundle=_written(out_dir, manifest.model_copy(update={"parity": parities}), parent),
+        before=before,
+        after=after,
+        unreadable=used.unreadable,
+        seen=seen(parent, data) or seen(parent, used),
+    )
+
+
+def _manifest(
+    parent: Bundle,
+    new: tuple[FindingOutput, ...],
+    methods: list[Method],
+    wanted: list[Target],
+    used: LabelledImages,
+    before: Group,
+    after: Group,
+) -> Manifest:
+    """The parent's with other calibrations, and what they were fitted to."""
+    names = tuple(output.label.name for output in new)
+    source = used.folder.resolve().name
     gains = {
         name: CalibrationGain(kind, str(aim), before.findings[name].ece, after.findings[name].ece)
-        for name, kind, aim in zip(old.names, methods, wanted, strict=True)
+        for name, kind, aim in zip(names, methods, wanted, strict=True)
     }
-    source = data.folder.resolve().name
-    manifest = parent.manifest.model_copy(
+    return parent.manifest.model_copy(
         update={
             **_dated(parent, new),
             "findings": new,
-            "threshold_target": _target_text(old.names, wanted),
+            "threshold_target": _target_text(names, wanted),
             "recalibration": Recalibration(
                 parent=parent.digest,
                 parent_version=parent.version,
@@ -148,15 +173,7 @@ def recalibrate(
                 findings=gains,
             ),
             "metrics": after.metrics(f"recalibration on {source}, cross-fitted by patient"),
-            "parity": _parities(parent, new, old, used, progress),
         }
-    )
-    return Recalibrated(
-        bundle=_written(out_dir, manifest, parent),
-        before=before,
-        after=after,
-        unreadable=used.unreadable,
-        seen=seen(parent, data) or seen(parent, used),
     )
 
 
@@ -186,15 +203,16 @@ def check_cases(
         )
     findings = [finding.label for finding in bundle.manifest.findings]
     targets = data.targets([(label.name, *label.labels) for label in findings])
+    needed = ANCHORED_CASES if choice == "anchored" else MIN_CASES
     few = []
     for label, truth in zip(findings, targets.T, strict=True):
         parts = [data.patients[truth == side] for side in (1, 0)]
-        if any(len(part) < MIN_CASES or len(np.unique(part)) < FOLDS for part in parts):
+        if any(len(part) < needed or len(np.unique(part)) < FOLDS for part in parts):
             told = (f"{len(part)} of {len(np.unique(part))} patients" for part in parts)
             few.append(f"{label.name} ({' and '.join(told)})")
     if few:
         raise TooFewCases(
-            f"Calibration needs for each finding at least {MIN_CASES} positive and {MIN_CASES} "
+            f"Calibration needs for each finding at least {needed} positive and {needed} "
             f"negative images, each of at least {FOLDS} patients. Received, positive and negative "
             f"images: {', '.join(few)}."
         )
@@ -208,6 +226,7 @@ def crossfit(
     method: Method,
     target: Target,
     seed: int = 0,
+    serving: AnyCalibration | None = None,
 ) -> tuple[Floats, Floats]:
     """Probability and threshold of each image, fit on the other patients of one finding.
 
@@ -216,7 +235,7 @@ def crossfit(
     """
     probabilities, thresholds = np.empty(len(truth)), np.empty(len(truth))
     for fit, rest in patient_folds(patients, FOLDS, seed, truth[:, np.newaxis]):
-        calibration = fit_calibration(method, logits[fit], truth[fit])
+        calibration = fit_calibration(method, logits[fit], truth[fit], serving)
         thresholds[rest] = threshold_for(target, calibration.probability(logits[fit]), truth[fit])
         probabilities[rest] = calibration.probability(logits[rest])
     return probabilities, thresholds
@@ -230,10 +249,10 @@ def _fitted(
     for column, finding in enumerate(parent.manifest.findings):
         logits, truth = old.scores[:, column], old.targets[:, column]
         method, target = methods[column], wanted[column]
-        calibration = fit_calibration(method, logits, truth)
+        calibration = fit_calibration(method, logits, truth, finding.calibration)
         threshold = threshold_for(target, calibration.probability(logits), truth)
         outputs.append(FindingOutput(finding.label, calibration, threshold))
-        unseen = crossfit(logits, truth, old.patients, method, target, seed)
+        unseen = crossfit(logits, truth, old.patients, method, target, seed, finding.calibration)
         probabilities.append(unseen[0])
         thresholds.append(unseen[1])
     crossed = replace(

@@ -1,4 +1,4 @@
-"""Groups of images by view, sex and age, from the columns of labels.csv that say so."""
+"""Groups of images by view, sex, age and station, from the columns of labels.csv that say so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.dataset import LabelledImages
 
-COLUMNS = ("view", "sex", "age")
+COLUMNS = ("view", "sex", "age", "station")
 NOT_STATED = "not stated"
 AGES = ((18, "under 18"), (40, "18 to 39"), (60, "40 to 59"), (121, "60 and over"))
 """Upper bound in years, exclusive, and the name of each group."""
@@ -40,6 +40,8 @@ def group_of(column: str, text: str) -> str:
         return NOT_STATED
     if column == "view":
         return text if text in ("AP", "PA") else "other"
+    if column == "station":
+        return text
     if column == "sex":
         return text[0] if text in ("F", "M", "FEMALE", "MALE") else "other"
     written = re.fullmatch(r"(\d{1,4})(?:\.\d*)?([DWMY]?)", text)

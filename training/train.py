@@ -24,15 +24,16 @@ from training.assemble import (
 )
 from training.base import base_weights as read_base
 from training.checkpoint import Checkpoint
-from training.dataset import LabelledImages, patient_folds, read_dataset
+from training.dataset import Indices, LabelledImages, patient_folds, read_dataset
 from training.effort import Effort
-from training.errors import TooFewCases
+from training.errors import ReplayMissing, TooFewCases
 from training.features import FeatureCache, FeatureKind, Progress, compute_features
 from training.fit import Examples, Member, Recipe, Say, fit_member, macro_auc
 from training.frontal import copies, fit_frontal, skips_of
 from training.images import input_of
 from training.labels import AUXILIARY, FINDINGS
 from training.quantise import Unseen, int8_form
+from training.replay import Replay, replay_of
 
 LAYERS = ("block3_conv3", "block4_conv3", "block5_conv2", "block5_conv3")
 """Their averages say more than those of block5 alone: docs/decisions/0005."""
@@ -111,10 +112,12 @@ def train(
                 )
             )
     work.progress("fit", architecture.members, architecture.members)
+    weights = merged(base, members)
     averages = examples.averages.take(examples.rows[0])
+    replay = _replay(architecture, weights, data, cache, targets, folds, work)
     bundle = _bundle(
-        out_dir, architecture, recipe, base, members, data, averages, targets, findings, credit,
-        seed, work,
+        out_dir, architecture, recipe, weights, members, data, averages, targets, findings,
+        credit, seed, replay, work,
     )  # fmt: skip
     finish(cache, work)
     return bundle
@@ -124,7 +127,7 @@ def _bundle(
     out_dir: Path,
     architecture: Architecture,
     recipe: Recipe,
-    base: Weights,
+    weights: Weights,
     members: list[Member],
     data: LabelledImages,
     averages: NDArray[np.float16],
@@ -132,6 +135,7 @@ def _bundle(
     findings: tuple[FindingLabel, ...],
     credit: str | None,
     seed: int,
+    replay: Replay | None,
     work: Work,
 ) -> Bundle:
     """Calibrate and measure on what each member did not see; write."""
@@ -151,7 +155,7 @@ def _bundle(
     views = np.array([data.cases[i].columns.get("view", "").strip().upper() for i in seen])
     scored = cross_fitted(logits, truth, data.patients[seen], rows, findings)
     metrics = figures(scored, OUT_OF_FOLD.format(count=len(members), credit=source), views)
-    weights, outputs = merged(base, members), calibrate(logits, truth, findings)
+    outputs = calibrate(logits, truth, findings)
 
     def read(row: int) -> Grey:
         return input_of(data.cases[row].path, PREPROCESSING, architecture.side)
@@ -167,7 +171,7 @@ def _bundle(
         f"{'passed' if int8.parity.passed else 'not passed, f32 serves'}"
     )
     frontal = None
-    if skips_of(architecture):
+    if skips_of(architecture) and int8.engine is not None:
         with work.effort.on("the model of frontal chests"):
             more = copies(int8.engine, len(data.cases), read, work.progress)
             frontal = fit_frontal(architecture, averages, more, [m.validation for m in members])
@@ -182,7 +186,27 @@ def _bundle(
         metrics,
         int8=int8,
         frontal=frontal,
+        replay=replay,
     )
+
+
+def _replay(
+    architecture: Architecture,
+    weights: Weights,
+    data: LabelledImages,
+    cache: FeatureCache,
+    targets: NDArray[np.uint8],
+    folds: list[tuple[Indices, Indices]],
+    work: Work,
+) -> Replay | None:
+    """What a later retraining learns from; none where the network or the images do not allow it."""
+    if not architecture.skips:
+        return None
+    try:
+        return replay_of(architecture, weights, data, cache, targets, folds)
+    except ReplayMissing as error:
+        work.say(str(error))
+        return None
 
 
 def prepare(

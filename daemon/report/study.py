@@ -19,6 +19,7 @@ from classifier.classify import INVERTED
 from classifier.decode import DECODE_FAULTS, read_object
 from classifier.errors import ClassifierError, Undecodable
 from classifier.pixels import Grey, displayed
+from daemon.headers import read_headers
 from daemon.report.attention import unpack
 from daemon.report.checks import check
 from daemon.report.document import build_report
@@ -32,6 +33,7 @@ from daemon.report.picture import draw
 from daemon.report.presentation import build_contours
 from daemon.report.presentation import series_uid as contour_series
 from daemon.report.regions import Activation, activation
+from daemon.report.reviewed import review_version, with_reviews
 from daemon.report.subject import Device, Image, Mark
 from storage.errors import ObjectDamaged, ObjectMissing
 from storage.objects import ObjectStore
@@ -74,21 +76,23 @@ class StudyReport:
 
     def stored(self, objects: ObjectStore, created_at: float) -> NewReport:
         """Put every object into the store, and return what the database keeps of them."""
-        companions = []
-        for one in self.companions:
-            kept = objects.put(one.content)
-            companions.append(
-                NewObject(one.sop_instance_uid, one.sop_class_uid, kept.sha256, kept.size_bytes)
-            )
-        kept = objects.put(self.report.content)
+        companions = tuple(_stored(one, objects) for one in self.companions)
+        kept = _stored(self.report, objects)
         return NewReport(
-            self.report.sop_instance_uid,
-            self.report.sop_class_uid,
+            kept.sop_instance_uid,
+            kept.sop_class_uid,
             kept.sha256,
             kept.size_bytes,
             created_at,
-            tuple(companions),
+            companions,
+            kept.header,
         )
+
+
+def _stored(one: Encoded, objects: ObjectStore) -> NewObject:
+    kept = objects.put(one.content)
+    header = read_headers(read_object(one.content)).image
+    return NewObject(one.sop_instance_uid, one.sop_class_uid, kept.sha256, kept.size_bytes, header)
 
 
 def build_study(
@@ -107,7 +111,20 @@ def build_study(
         album.add(source, number)
     notes = ["Heat maps are missing: they could not be drawn."] if album.faults else []
     dataset = build_report(study, headers, device, created_at, album.marks, notes)
+    if study.said:
+        dataset = with_reviews(dataset, study.said)
     return StudyReport(_checked(dataset), tuple(album.objects), tuple(album.faults))
+
+
+def build_reading(study: StudyJob, read: Read, created_at: float) -> StudyReport:
+    """Build and check the version that says a review; what it refers to is there already.
+
+    Raises ReportError, ReportInvalid, ObjectMissing and ObjectDamaged.
+    """
+    if study.reading is None:
+        raise ReportError("No review waits for a version of this study's report.")
+    dataset = review_version(study, study.reading, read(study.reading.base_sha256), created_at)
+    return StudyReport(_checked(dataset), (), ())
 
 
 class _Source:

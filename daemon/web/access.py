@@ -6,29 +6,14 @@ declares none is refused by the application, so that a forgotten check shows at 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from fastapi import HTTPException, Request
 
+from storage.people import Role, Scope
 
-class Role(StrEnum):
-    """What an account may do; each person has one."""
-
-    RADIOLOGIST = "radiologist"  # reads and reviews studies
-    ADMINISTRATOR = "administrator"  # runs the service; reads no patient's study
-    AUDITOR = "auditor"  # reads the audit trail, and changes nothing
-
-
-class Scope(StrEnum):
-    """What an API token may do; each token names some."""
-
-    STUDIES = "studies:read"  # studies, results, objects, DICOMweb
-    REVIEWS = "reviews:write"
-    HEALTH = "health:read"
-    ADMIN = "admin:write"
-    AUDIT = "audit:read"
+__all__ = ["Allow", "Person", "Role", "Scope", "allow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +29,29 @@ class Person:
     scopes: frozenset[Scope] | None = None  # None in a session: whatever the role may
 
 
-def allow(*roles: Role, scope: Scope | None = None) -> Callable[[Request], Awaitable[Person]]:
-    """A dependency that gives the person, who has one of the roles, or a token with the scope."""
+@dataclass(frozen=True)
+class Allow:
+    """A dependency that gives the person, who has one of the roles, or a token with a scope."""
 
-    async def check(request: Request) -> Person:
+    roles: frozenset[Role]
+    scopes: frozenset[Scope]
+
+    async def __call__(self, request: Request) -> Person:
+        """Return who asks. Raises HTTPException 401 and 403."""
         person: Person | None = getattr(request.state, "person", None)
         if person is None:
             raise HTTPException(401, "Sign in first.")
         if person.scopes is not None:
-            if scope is None or scope not in person.scopes:
+            if not person.scopes & self.scopes:
                 raise HTTPException(403, "The token has no such scope.")
-        elif person.role not in roles:
+        elif person.role not in self.roles:
             raise HTTPException(403, "Your role does not allow this.")
         return person
 
-    return check
+
+def allow(*roles: Role, scope: Scope | Iterable[Scope] | None = None) -> Allow:
+    """Let in people of these roles, and tokens with the scope, or with one of several."""
+    if scope is None:
+        return Allow(frozenset(roles), frozenset())
+    scopes = [scope] if isinstance(scope, Scope) else scope
+    return Allow(frozenset(roles), frozenset(scopes))

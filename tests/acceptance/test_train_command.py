@@ -68,6 +68,44 @@ def test_what_was_trained_is_evaluated_and_calibrated_anew(
     assert load_bundle(out).manifest.recalibration is not None
 
 
+@pytest.mark.timeout(400)
+def test_what_was_trained_goes_on_from_its_own_weights_and_forgets_nothing(
+    trained: Path, labelled: Path, cache: Path, tmp_path: Path
+) -> None:
+    """On the cases that it knows: nothing new is said, and nothing is lost."""
+    out = tmp_path / "retrained"
+    asked = hilum(
+        "retrain", "--data", str(labelled), "--bundle", str(trained), "--cache", str(cache),
+        "--out", str(out),
+    )  # fmt: skip
+    assert asked.returncode == 0, asked.stderr
+    made, parent = load_bundle(out), load_bundle(trained)
+    history = made.manifest.retraining
+    assert history is not None
+    assert (history.parent, history.replayed, history.images) == (parent.digest, 72, 72)
+    assert history.remembered_after >= history.remembered_before - 0.05
+    assert made.manifest.replay == parent.manifest.replay
+    same = "replay.safetensors"
+    assert made.manifest.files[same] == parent.manifest.files[same]
+    assert (
+        made.manifest.files["weights.safetensors"] != parent.manifest.files["weights.safetensors"]
+    )
+
+
+def test_a_bundle_gets_its_replay_from_the_images_it_was_trained_on_alone(
+    trained: Path, labelled: Path, cache: Path, tmp_path: Path
+) -> None:
+    command = ("replay", "--bundle", str(trained), "--cache", str(cache))
+    asked = hilum(*command, "--data", str(labelled), "--out", str(tmp_path / "again"))
+    assert asked.returncode == 0, asked.stderr
+    files = [load_bundle(folder).manifest.files for folder in (trained, tmp_path / "again")]
+    assert files[0] == files[1]
+    asked = hilum("replay", "--data", str(labelled), "--cache", str(cache),
+                  "--out", str(tmp_path / "none"))  # fmt: skip
+    assert asked.returncode == 1
+    assert "not the images and labels" in asked.stderr
+
+
 def test_the_papers_recipe_runs_on_the_same_cache(
     labelled: Path, cache: Path, trained: Path, tmp_path: Path
 ) -> None:

@@ -17,8 +17,10 @@ from sqlalchemy.dialects import postgresql
 from storage.commitments import Commitments
 from storage.database import Database
 from storage.jobs import claimable
-from storage.records import DeliveryState, JobState, StudyState
+from storage.readings import whereabouts
+from storage.records import DeliveryState, JobState, StudyId, StudyState
 from storage.retention import Retention
+from storage.reviews import Reviews
 from storage.schema import delivery, instance, job, report, study
 from tests.storing import Storage, analysed, arrival, new_report, open_storage
 
@@ -151,11 +153,11 @@ def test_a_repeated_image_is_found_by_index(storage: Storage) -> None:
     assert "uq_instance_" in found[-1][0] or "sqlite_autoindex_instance" in found[-1][0]
 
 
-def test_finish_is_five_statements_by_key(storage: Storage) -> None:
+def test_finish_is_nine_statements_by_key(storage: Storage) -> None:
     claimed = storage.queue.claim("w1", 60, 2e6)
     assert claimed is not None
     found = plans(storage, lambda: storage.queue.finish(claimed, analysed(), "9.5", 0, 2e6))
-    assert len(found) == 5
+    assert len(found) == 9  # of them four for the list
     assert_indexed(found)
 
 
@@ -180,7 +182,7 @@ def test_a_report_is_stored_by_key(storage: Storage) -> None:
     assert due is not None
     made = new_report("7.0")
     found = plans(storage, lambda: storage.studies.reported(due, made, ["a", "b"], 2e6))
-    assert len(found) == 3
+    assert len(found) == 4
     assert_indexed(found)
 
 
@@ -228,3 +230,14 @@ def test_on_postgresql_claims_skip_what_another_has_locked() -> None:
     """There is no server here to plan it; the statement at least asks for the right thing."""
     sql = str(claimable(0).compile(dialect=postgresql.dialect()))
     assert sql.endswith("FOR UPDATE OF job SKIP LOCKED")
+
+
+def test_reviews_that_are_due_are_found_by_index(storage: Storage) -> None:
+    found = plans(storage, lambda: Reviews(storage.database).due(1e6))
+    assert found == [["SEARCH review USING INDEX ix_review_state_effective_at "
+                      "(state=? AND effective_at<?)"]]  # fmt: skip
+
+
+def test_what_waits_for_a_study_is_found_by_index(storage: Storage) -> None:
+    with storage.database.read() as connection:
+        assert_indexed(plans(storage, lambda: whereabouts(connection, StudyId(5), 2)))

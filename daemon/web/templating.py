@@ -1,0 +1,96 @@
+"""The templates, and what each of them has: who is signed in, where to go, the form's token."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from daemon.web.access import Person, Role
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An entry of the navigation."""
+
+    title: str
+    path: str
+    roles: tuple[Role, ...]
+
+
+# In this order; a place whose page is not part of the service is not shown.
+PLACES = (
+    Place("Worklist", "/worklist", (Role.RADIOLOGIST,)),
+    Place("Agreement", "/agreement", (Role.RADIOLOGIST, Role.ADMINISTRATOR)),
+    Place("System", "/system", (Role.ADMINISTRATOR,)),
+    Place("Queue", "/queue", (Role.ADMINISTRATOR,)),
+    Place("Deliveries", "/deliveries", (Role.ADMINISTRATOR,)),
+    Place("Peers", "/peers", (Role.ADMINISTRATOR,)),
+    Place("Models", "/models", (Role.ADMINISTRATOR,)),
+    Place("Thresholds", "/thresholds", (Role.ADMINISTRATOR,)),
+    Place("Schedules", "/schedules", (Role.ADMINISTRATOR,)),
+    Place("Users", "/users", (Role.ADMINISTRATOR,)),
+    Place("API tokens", "/tokens", (Role.ADMINISTRATOR,)),
+    Place("Audit", "/audit", (Role.ADMINISTRATOR, Role.AUDITOR)),
+    Place("Account", "/account", tuple(Role)),
+)
+HOME = {Role.RADIOLOGIST: "/worklist", Role.ADMINISTRATOR: "/system", Role.AUDITOR: "/audit"}
+
+
+def places(request: Request, person: Person) -> list[Place]:
+    """Return where a person may go."""
+    known = {getattr(route, "path", None) for route in request.app.routes}
+    return [place for place in PLACES if person.role in place.roles and place.path in known]
+
+
+def home(request: Request, person: Person) -> str:
+    """Return the path of a person's first page."""
+    known = [place.path for place in places(request, person)]
+    return HOME[person.role] if HOME[person.role] in known else known[0]
+
+
+def make_templates() -> Jinja2Templates:
+    """Return the templates of every page; what a template names and is not given is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["when"] = when
+    environment.filters["person"] = person_name
+    return Jinja2Templates(env=environment, context_processors=[_shared])
+
+
+def _shared(request: Request) -> dict[str, Any]:
+    state = request.state
+    person: Person | None = getattr(state, "person", None)
+    in_session = person is not None and person.scopes is None
+    return {
+        "person": person,
+        "places": places(request, person) if person is not None and in_session else [],
+        "here": request.url.path,
+        "csrf_token": getattr(state, "csrf", ""),
+    }
+
+
+def when(timestamp: float | None) -> str:
+    """Show a time in the service's own time zone."""
+    if timestamp is None:
+        return "never"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+
+
+def person_name(value: str) -> str:
+    """Show a name of VR PN (PS3.5 6.2): the alphabetic group as "Family, Given Middle"."""
+    family, *rest = value.partition("=")[0].split("^")
+    given = " ".join(part.strip() for part in rest[:2] if part.strip())
+    return f"{family.strip()}, {given}" if given else family.strip()

@@ -1,0 +1,119 @@
+"""Who uses the service: accounts, sessions and tokens, and what is written down of their acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What an account may do; each person has one."""
+
+    RADIOLOGIST = "radiologist"  # reads and reviews studies
+    ADMINISTRATOR = "administrator"  # runs the service; reads no patient's study
+    AUDITOR = "auditor"  # reads the audit trail, and changes nothing
+
+
+class Scope(StrEnum):
+    """What an API token may do; each token names some."""
+
+    STUDIES = "studies:read"  # studies, results, objects, DICOMweb
+    REVIEWS = "reviews:write"
+    HEALTH = "health:read"
+    ADMIN = "admin:write"
+    AUDIT = "audit:read"
+
+
+# A token acts for an account, and may no more than the account's role.
+SCOPES = {
+    Role.RADIOLOGIST: frozenset({Scope.STUDIES, Scope.REVIEWS, Scope.HEALTH}),
+    Role.ADMINISTRATOR: frozenset({Scope.HEALTH, Scope.ADMIN}),
+    Role.AUDITOR: frozenset({Scope.AUDIT, Scope.HEALTH}),
+}
+
+
+class Action(StrEnum):
+    """What the audit trail records."""
+
+    SIGNED_IN = "session.signed_in"
+    SIGN_IN_FAILED = "session.sign_in_failed"
+    SIGNED_OUT = "session.signed_out"
+    SESSIONS_ENDED = "session.all_ended"  # by the person, for all other sessions
+
+    ACCOUNT_ADDED = "account.added"
+    ACCOUNT_CHANGED = "account.changed"
+    ACCOUNT_DISABLED = "account.disabled"
+    ACCOUNT_ENABLED = "account.enabled"
+    PASSWORD_CHANGED = "account.password_changed"
+    TOKEN_MADE = "token.made"
+    TOKEN_REVOKED = "token.revoked"
+
+    STUDY_READ = "study.read"
+    WORKLIST_SEARCHED = "worklist.searched"
+    REVIEW_WRITTEN = "review.written"
+    REVIEW_UNDONE = "review.undone"
+    MODEL_PROMOTED = "model.promoted"
+    MODEL_ROLLED_BACK = "model.rolled_back"
+    THRESHOLD_CHANGED = "threshold.changed"
+    JOB_RETRIED = "job.retried"
+    JOB_QUARANTINED = "job.quarantined"
+    STUDY_RETRIED = "study.retried"
+    DELIVERY_RETRIED = "delivery.retried"
+    AUDIT_READ = "audit.read"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person who may sign in, without the password's hash."""
+
+    id: int
+    login: str  # lower case
+    name: str  # as shown
+    person_name: str  # as VR PN: family^given^middle^prefix^suffix
+    organization: str
+    role: Role
+    blinded: bool  # reads first, and sees the computer's result afterwards
+    created_at: float
+    disabled_at: float | None
+    by_provider: bool  # signs in by OpenID Connect, and has no password
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to be made; `password_hash` is none where an OpenID provider signs it in."""
+
+    login: str
+    name: str
+    person_name: str
+    organization: str
+    role: Role
+    blinded: bool = False
+    password_hash: str | None = None
+    issuer: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A sign-in that is still good."""
+
+    id: int
+    account: Account
+    created_at: float
+    seen_at: float
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token as an administrator sees it: its secret was shown once, and is not kept."""
+
+    id: int
+    name: str
+    start: str  # its first characters, to know it by
+    account: Account
+    scopes: frozenset[Scope]
+    created_at: float
+    expires_at: float | None
+    used_at: float | None
+    revoked_at: float | None
