@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench lock clean peers format
+.PHONY: demo test check bench figures flame lock clean peers format
 
 demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
@@ -24,6 +24,15 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev peers
 	@$(BIN)/python -m tests.bench
+
+# Measure on a quiet machine, and put what was measured into docs/performance.md.
+figures: bench
+	@cp build/bench.json docs/bench.json
+	@cp build/cost-against-load.svg docs/pictures/cost-against-load.svg
+	@$(BIN)/python -m docs.generate
+
+flame: $(VENV)/.dev peers
+	@$(BIN)/python -m tests.bench.flame
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

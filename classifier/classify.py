@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +69,16 @@ class Classifier:
     """A bundle and an engine, ready to classify."""
 
     def __init__(
-        self, bundle: Bundle, engine: EngineName = "auto", also: Collection[ExtraKind] = ()
+        self,
+        bundle: Bundle,
+        engine: EngineName = "auto",
+        also: Collection[ExtraKind] = (),
+        thresholds: Mapping[str, float] | None = None,
     ) -> None:
+        """`thresholds`, by finding, stand in for the bundle's own."""
         self.bundle = bundle
+        own = {finding.label.name: finding.threshold for finding in bundle.manifest.findings}
+        self.thresholds = {name: (thresholds or own).get(name, own[name]) for name in own}
         self.engine = open_engine(bundle, engine)
         self._also = also
         self._frontal = bundle.frontal()
@@ -131,7 +138,7 @@ class Classifier:
                 code_scheme=output.label.code.scheme,
                 code_meaning=output.label.code.meaning,
                 probability=float(probability),
-                threshold=output.threshold,
+                threshold=self.thresholds[output.label.name],
             )
             for output, probability in zip(
                 self.bundle.manifest.findings, probabilities, strict=True

@@ -46,6 +46,7 @@ from pydicom.uid import (
 
 from classifier import jpeg2000
 from classifier.errors import Undecodable
+from classifier.jpeg2000 import Enough, Lower
 
 MAX_PIXELS = 64_000_000
 """Rows times columns that are decoded at most: a 43 x 43 cm detector at 54 um has 63 million."""
@@ -109,34 +110,45 @@ def read_object(source: bytes | Path) -> FileDataset:
         raise Undecodable(f"The dataset cannot be read ({type(error).__name__}).") from error
 
 
-def stored_pixels(dataset: Dataset, enough: jpeg2000.Enough | None = None) -> NDArray[Any]:
+def stored_pixels(dataset: Dataset) -> NDArray[Any]:
     """Pixel values as stored: (rows, columns) uint8 or uint16, or (rows, columns, 3) uint8 RGB.
 
-    `enough` lets JPEG 2000 be decoded at a lower resolution and enlarged to its size again.
     Sixteen-bit values are the container's bits: the pixel cell within it (BitsStored, HighBit,
     PixelRepresentation; PS3.5 section 8.1.1) is not yet taken out.
 
     Raises:
         Undecodable: a limit is exceeded, or the bytes do not decode.
     """
-    syntax = _check(dataset)
+    return enough_pixels(dataset, None)[0]
+
+
+def enough_pixels(dataset: Dataset, enough: Enough | None) -> tuple[NDArray[Any], Lower | None]:
+    """As `stored_pixels`, or JPEG 2000 at the lower resolution that is enough, and which that is.
+
+    Raises:
+        Undecodable: see `stored_pixels`.
+    """
+    syntax, lower = _check(dataset), None
+    rows, columns = expected = int(dataset.Rows), int(dataset.Columns)
     try:
-        array = (
-            _native(dataset, syntax) if syntax in NATIVE else _encapsulated(dataset, syntax, enough)
-        )
+        if syntax in NATIVE:
+            array = _native(dataset, syntax)
+        else:
+            array, lower = _encapsulated(dataset, syntax, enough)
         if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
             array = _eight_bit(apply_color_lut(array, dataset))
     except DECODE_FAULTS as error:
         raise Undecodable(
             f"The pixels do not decode ({syntax.name}: {type(error).__name__})."
         ) from error
-    expected = (int(dataset.Rows), int(dataset.Columns))
+    if lower is not None:
+        expected = lower.shape(rows, columns)
     if array.shape[:2] != expected:
         raise Undecodable(
             f"The pixels do not have the size that the header states. Allowed: {expected[0]} x "
             f"{expected[1]}. Received: {array.shape[0]} x {array.shape[1]}."
         )
-    return array
+    return array, lower
 
 
 def image_file_pixels(path: Path) -> NDArray[Any]:
@@ -238,7 +250,9 @@ def _native(dataset: Dataset, syntax: UID) -> NDArray[Any]:
     return _rgb(dataset, array)
 
 
-def _encapsulated(dataset: Dataset, syntax: UID, enough: jpeg2000.Enough | None) -> NDArray[Any]:
+def _encapsulated(
+    dataset: Dataset, syntax: UID, enough: Enough | None
+) -> tuple[NDArray[Any], Lower | None]:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     if syntax in OPENJPEG:
         # some objects hold a whole JP2 file
@@ -251,14 +265,16 @@ def _encapsulated(dataset: Dataset, syntax: UID, enough: jpeg2000.Enough | None)
                 f"{dataset.Rows} x {dataset.Columns}. Received: {rows} x {columns}."
             )
         if syntax == JPEGExtended12Bit and precision > 8:
-            return _dcmdjpeg(dataset)
+            return _dcmdjpeg(dataset), None
     if syntax in OPENJPEG:
         grey = str(dataset.get("PhotometricInterpretation")).startswith("MONOCHROME")
-        return _container(jpeg2000.decode(frame, enough if grey else None))
+        if enough is not None and grey and (found := jpeg2000.decode_lower(frame, enough)):
+            return found
+        return _container(jpeg2000.decode(frame)), None
     array, _ = get_decoder(syntax).as_array(
         dataset, decoding_plugin=PLUGINS[syntax], raw=dataset.get("SamplesPerPixel", 1) == 1
     )
-    return _container(array)
+    return _container(array), None
 
 
 def _rgb(dataset: Dataset, array: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """JPEG 2000 and HTJ2K (ITU-T T.800, T.814), in full or at the resolution that is enough.
 
 Three quarters of the work is the finest level of the wavelet transform, which a network's input of
-224 pixels hardly sees. Without it the inverse transform goes on with details of zero, so that the
-image keeps its size, and whoever uses it need not know.
+224 pixels hardly sees. Without it the inverse transform would go on with details of zero; that is
+linear, and so done in one step with the reduction to the network's size (`Lower.synthesis`).
 """
 
 from __future__ import annotations
@@ -61,6 +61,28 @@ class Codestream:
 
 
 @dataclass(frozen=True, slots=True)
+class Lower:
+    """What was left out: `skipped` levels of a wavelet transform."""
+
+    skipped: int
+    reversible: bool
+
+    def shape(self, rows: int, columns: int) -> tuple[int, int]:
+        """Rows and columns at the lower resolution (T.800 B-15)."""
+        return -(-rows >> self.skipped), -(-columns >> self.skipped)
+
+    def synthesis(self, pixels: int) -> NDArray[np.float32]:
+        """(pixels, lower pixels): a line of the image from one of the lower resolution, as if every
+        detail of the levels left out were zero.
+        """
+        lines = np.eye(-(-pixels >> self.skipped), dtype=np.float32)
+        for level in reversed(range(self.skipped)):
+            phases = [_filtered(lines, tap[:, np.newaxis]) for tap in _SYNTHESIS[self.reversible]]
+            lines = np.stack(phases, axis=1).reshape(-1, lines.shape[1])[: -(-pixels >> level)]
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
 class Enough:
     """`side` pixels of the longer side, where the image at a lower resolution is accepted.
 
@@ -95,25 +117,36 @@ def read_codestream(frame: bytes) -> Codestream:
     return Codestream(bottom - top, right - left, precision, depth > 0x7F, levels, reversible)
 
 
-def decode(frame: bytes, enough: Enough | None = None) -> NDArray[Any]:
+def decode(frame: bytes) -> NDArray[Any]:
     """(rows, columns[, 3]) of the codestream's depth, 8 or 16 bits.
 
-    The finest levels are left out where the rest is enough. Raises: RuntimeError, OSError.
+    Raises: RuntimeError, OSError.
     """
-    stream = read_codestream(frame)
-    skipped = 0 if enough is None else stream.skipped(enough.side)
-    if enough is not None and skipped:
-        for count in dict.fromkeys((stream.skipped(LOOK_SIDE), skipped)):
-            low = _lower_resolution(frame, stream, count)
-            if low is None or not enough.accepts(_bits(low, stream)):
-                break
-            if count == skipped:
-                return _bits(_enlarged(low, stream, skipped), stream)
     return np.asarray(openjpeg.decode(frame, j2k_format=0))
 
 
+def decode_lower(frame: bytes, enough: Enough) -> tuple[NDArray[np.uint16], Lower] | None:
+    """Without the finest levels, where the rest is enough; a first look is at even less.
+
+    Raises: RuntimeError, OSError.
+    """
+    stream = read_codestream(frame)
+    skipped = stream.skipped(enough.side)
+    if not skipped:
+        return None
+    look = stream.skipped(LOOK_SIDE)
+    if look > skipped:
+        small = _lower_resolution(frame, stream, look)
+        if small is None or not enough.accepts(small):
+            return None
+    low = _lower_resolution(frame, stream, skipped)
+    if low is None or not enough.accepts(low):
+        return None
+    return low, Lower(skipped, stream.reversible)
+
+
 def _lower_resolution(frame: bytes, stream: Codestream, skipped: int) -> NDArray[np.uint16] | None:
-    """Unsigned values without the finest levels; None where Pillow cannot leave them out.
+    """Values without the finest levels, as 16 bits; None where Pillow cannot leave them out.
 
     Pillow moves signed values up by half of their range, and all of them to the top of 16 bits.
     """
@@ -123,33 +156,14 @@ def _lower_resolution(frame: bytes, stream: Codestream, skipped: int) -> NDArray
         rows, columns = ((-(-n >> skipped)) << skipped for n in (stream.rows, stream.columns))
         image._size = columns, rows
         try:
-            return np.asarray(image) >> np.uint16(16 - stream.precision)
+            values = np.asarray(image) >> np.uint16(16 - stream.precision)
         except OSError:
             return None  # a tile with fewer levels than the header says, or damage
-
-
-def _enlarged(low: NDArray[np.uint16], stream: Codestream, skipped: int) -> NDArray[np.uint16]:
-    """The image in its full size, as if every detail of the levels left out were zero."""
-    for level in reversed(range(skipped)):
-        rows, columns = (-(-n >> level) for n in (stream.rows, stream.columns))
-        taps = _SYNTHESIS[stream.reversible]
-        values = low.astype(np.float32)
-        wide = cv2.merge([_filtered(values, tap[np.newaxis]) for tap in taps])
-        wide = wide.reshape(len(low), -1)[:, :columns]
-        high = np.empty((len(low), len(taps), columns), dtype=np.uint16)
-        for phase, tap in enumerate(taps):
-            lines = np.rint(_filtered(wide, tap[:, np.newaxis]))
-            high[:, phase] = np.clip(lines, 0, (1 << stream.precision) - 1, out=lines)
-        low = high.reshape(-1, columns)[:rows]
-    return low
+    # a negative value in two's complement
+    return values - np.uint16(1 << (stream.precision - 1)) if stream.signed else values
 
 
 def _filtered(values: NDArray[np.float32], tap: NDArray[np.float64]) -> NDArray[np.float32]:
     if np.count_nonzero(tap) == 1:
         return values  # the 5/3 keeps its even samples
     return np.asarray(cv2.filter2D(values, -1, tap, borderType=cv2.BORDER_REFLECT))
-
-
-def _bits(values: NDArray[np.uint16], stream: Codestream) -> NDArray[np.uint16]:
-    """A negative value in two's complement."""
-    return values - np.uint16(1 << (stream.precision - 1)) if stream.signed else values

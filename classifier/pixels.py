@@ -8,7 +8,7 @@ applied in one pass: exact to half a grey level, and no full-size float copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from classifier.decode import DECODE_FAULTS, image_file_pixels, stored_pixels
+from classifier.decode import DECODE_FAULTS, enough_pixels, image_file_pixels, stored_pixels
 from classifier.errors import Undecodable
-from classifier.jpeg2000 import Enough
+from classifier.jpeg2000 import Enough, Lower
 
 PERCENTILES = (0.5, 99.5)
 """Of the stored values, the window where the object gives none."""
@@ -43,7 +43,8 @@ Grey = NDArray[np.uint8]
 class Radiograph:
     """A radiograph as displayed: grey 0 (black) to 255, air dark, without its collimator border.
 
-    `grey` is the part of the image that starts at (`top`, `left`) of `rows` x `columns`.
+    `grey` is the part of the image that starts at (`top`, `left`) of `rows` x `columns`; or, with
+    `lower`, the whole image at a lower resolution, of which `fine` is the grey not rounded.
     """
 
     grey: Grey
@@ -51,6 +52,14 @@ class Radiograph:
     columns: int
     top: int = 0
     left: int = 0
+    lower: Lower | None = None
+    fine: NDArray[np.float32] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels of the image."""
+        height, width = self.grey.shape
+        return (height, width) if self.lower is None else (self.rows, self.columns)
 
 
 def from_dicom(dataset: Dataset) -> Radiograph:
@@ -66,7 +75,14 @@ def from_dicom(dataset: Dataset) -> Radiograph:
             return False
         return _edges_are_bright(_displayed(dataset, stored))
 
-    return _cropped(_displayed(dataset, stored_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))))
+    stored, lower = enough_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))
+    if lower is None:
+        return cropped(_displayed(dataset, stored))
+    # fewer values are averaged than at full size: their rounding would show
+    fine = cv2.LUT(stored, np.asarray(255.0 * _shown(dataset, stored), dtype=np.float32))
+    grey = np.asarray(np.rint(fine), dtype=np.uint8)
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    return Radiograph(grey, rows, columns, lower=lower, fine=fine)
 
 
 def displayed(dataset: Dataset) -> Grey:
@@ -92,17 +108,19 @@ def from_image_file(path: Path) -> Radiograph:
     """
     stored = image_file_pixels(path)
     if stored.ndim == 3:
-        return _cropped(_displayed_rgb(stored))
+        return cropped(_displayed_rgb(stored))
     if stored.dtype == np.uint8:
-        return _cropped(stored)
+        return cropped(stored)
     header = Dataset()
     header.BitsStored = 8 * stored.dtype.itemsize
-    return _cropped(_look_up(display_table(header, stored), stored))
+    return cropped(_look_up(display_table(header, stored), stored))
 
 
 def inverted(radiograph: Radiograph) -> Radiograph:
     """White for black, without the border that is dark then."""
-    turned = _cropped(255 - radiograph.grey)
+    if radiograph.lower is not None and radiograph.fine is not None:
+        return replace(radiograph, grey=255 - radiograph.grey, fine=255.0 - radiograph.fine)
+    turned = cropped(255 - radiograph.grey)
     return Radiograph(
         turned.grey,
         radiograph.rows,
@@ -114,6 +132,11 @@ def inverted(radiograph: Radiograph) -> Radiograph:
 
 def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:
     """Grey level for each value that a pixel container (8 or 16 bits) may hold."""
+    return np.asarray(np.rint(255.0 * _shown(dataset, stored)), dtype=np.uint8)
+
+
+def _shown(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.float64]:
+    """The same from 0, black, to 1."""
     cells = _cells(dataset, 8 * stored.dtype.itemsize)
     values = _modality(dataset, cells)
     padding = _padding(dataset, cells)
@@ -128,7 +151,7 @@ def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:
     ):
         shown = 1.0 - shown  # both together are one inversion (PS3.3 section C.11.6.1.2)
     shown[padding] = 0.0
-    return np.asarray(np.rint(255.0 * shown), dtype=np.uint8)
+    return shown
 
 
 def _cells(dataset: Dataset, bits: int) -> NDArray[np.int64]:
@@ -255,7 +278,7 @@ def _counts(grey: Grey) -> NDArray[np.float64]:
     return counts
 
 
-def _cropped(grey: Grey) -> Radiograph:
+def cropped(grey: Grey) -> Radiograph:
     """Cut off dark lines at the four sides, unless more than half of the image would go."""
     rows, columns = grey.shape
     if _edges_are_bright(grey):

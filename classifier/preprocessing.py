@@ -6,12 +6,14 @@ A version is never changed once a bundle was trained with it: a better one gets 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.jpeg2000 import Lower
 from classifier.pixels import Grey, Radiograph, grey_range
 
 BANDS = 128
@@ -68,9 +70,9 @@ class Placement:
 def network_input(radiograph: Radiograph, version: str, side: int) -> tuple[Grey, Placement]:
     """A (side, side) image with the aspect ratio kept, black where there is no image."""
     how = VERSIONS[version]
-    height, width = radiograph.grey.shape
+    height, width = radiograph.shape
     extent = max(height, width) / how.zoom  # of the square, in image pixels
-    square = _square(radiograph.grey, how.working, extent)
+    square = _square(radiograph, how.working, extent)
     if how.clahe_clip > 0:
         tiles = (how.clahe_tiles, how.clahe_tiles)
         square = cv2.createCLAHE(how.clahe_clip, tiles).apply(square)
@@ -86,18 +88,60 @@ def network_input(radiograph: Radiograph, version: str, side: int) -> tuple[Grey
     return image, placement
 
 
-def _square(grey: Grey, side: int, extent: float) -> Grey:
-    """The middle of `grey`, `extent` pixels in each direction, as (side, side)."""
-    height, width = grey.shape
+def _square(radiograph: Radiograph, side: int, extent: float) -> Grey:
+    """The middle of the image, `extent` pixels in each direction, as (side, side)."""
+    height, width = radiograph.shape
     high, wide = (min(n, round(extent)) for n in (height, width))
     top, left = (height - high) // 2, (width - wide) // 2
-    part = grey[top : top + high, left : left + wide]
     new = (max(1, round(wide * side / extent)), max(1, round(high * side / extent)))
-    part = _stretched(_averaged(part, new) if side <= extent else cv2.resize(part, new))
+    if radiograph.lower is not None and radiograph.fine is not None:
+        down = _reduction(radiograph.lower, height, top, high, new[1])
+        across = _reduction(radiograph.lower, width, left, wide, new[0])
+        means = across.of(cv2.transpose(down.of(radiograph.fine)))
+        part = np.asarray(np.clip(np.rint(cv2.transpose(means)), 0, 255), dtype=np.uint8)
+    else:
+        part = radiograph.grey[top : top + high, left : left + wide]
+        part = _averaged(part, new) if side <= extent else np.asarray(cv2.resize(part, new))
+    part = _stretched(part)
     square = np.zeros((side, side), dtype=np.uint8)
     top, left = (side - new[1]) // 2, (side - new[0]) // 2
     square[top : top + new[1], left : left + new[0]] = part
     return square
+
+
+@dataclass(frozen=True, slots=True)
+class _Bands:
+    """A matrix whose rows are zero but for a few columns: weights (columns, rows) from `first`."""
+
+    first: NDArray[np.intp]
+    weights: NDArray[np.float32]
+
+    def of(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """The product with (columns, any)."""
+        sums = np.zeros((len(self.first), image.shape[1]), dtype=np.float32)
+        part = np.empty_like(sums)
+        for step, weights in enumerate(self.weights):
+            rows = image[np.minimum(self.first + step, len(image) - 1)]
+            sums += np.multiply(rows, weights[:, np.newaxis], out=part)
+        return sums
+
+
+@lru_cache(maxsize=16)  # a site's detectors have few sizes
+def _reduction(lower: Lower, pixels: int, start: int, count: int, size: int) -> _Bands:
+    """From the lower resolution of a line of `pixels` to `size` area averages of a part of it."""
+    line = lower.synthesis(pixels)[start : start + count].astype(np.float64)
+    sums = np.concatenate([np.zeros((1, line.shape[1])), np.cumsum(line, axis=0)])
+    edges = np.arange(size + 1) * count / size
+    below = np.minimum(edges.astype(int), count - 1)
+    cut = (edges - below)[:, np.newaxis]
+    upto = sums[below] * (1 - cut) + sums[below + 1] * cut
+    matrix = np.diff(upto, axis=0) * size / count
+    used = np.abs(matrix) > 1e-9  # what the sums leave of a zero
+    first = used.argmax(axis=1)
+    last = matrix.shape[1] - used[:, ::-1].argmax(axis=1)
+    columns = first + np.arange((last - first).max())[:, np.newaxis]
+    weights = np.take_along_axis(np.pad(matrix, ((0, 0), (0, len(columns)))), columns.T, axis=1).T
+    return _Bands(first, np.ascontiguousarray(weights, dtype=np.float32))
 
 
 def _averaged(grey: Grey, size: tuple[int, int]) -> Grey:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from classifier.errors import ClassifierError
-from daemon import logs, queue_commands, user_commands
+from daemon import ledger_commands, logs, queue_commands, user_commands
 from daemon.errors import DaemonError, SettingsError
 from daemon.settings import load
 from daemon.simulate_command import simulate
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue_commands.app, name="queue")
+app.add_typer(ledger_commands.app, name="model")
 app.add_typer(user_commands.app, name="user")
 app.command()(simulate)
 

@@ -115,7 +115,10 @@ class StorageSettings(_Section):
 class ClassifierSettings(_Section):
     """The model that serves."""
 
-    bundle: str = Field("default", description='Folder of a model bundle, or "default".')
+    bundle: str = Field(
+        "default",
+        description='Folder of a model bundle, or "default"; serves until another is promoted.',
+    )
     engine: Literal["auto", "int8", "bf16", "f32", "tensorflow"] = Field(
         "auto", description="Inference engine; auto takes the fastest that works here."
     )

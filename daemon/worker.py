@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
 from pydicom.dataset import Dataset
 
-from classifier.bundle import load_bundle
 from classifier.classify import Classifier, PreparedImage
 from classifier.decode import read_object
 from classifier.errors import ClassifierError, NotEligible, Undecodable
@@ -24,10 +23,12 @@ from daemon import logs, process
 from daemon.errors import EndedProcess, NoStudy
 from daemon.events import Event
 from daemon.headers import Backlog, read_headers
+from daemon.one_model import others, without
 from daemon.report import Device
 from daemon.report.attention import pack
 from daemon.report.reviewed import is_corrected, is_positive
 from daemon.report.study import build_reading, build_study
+from daemon.serving import Serving
 from daemon.settings import Settings
 from daemon.uids import is_own
 from storage.database import Database, open_database
@@ -35,7 +36,7 @@ from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError
 from storage.headers import Headers
 from storage.objects import ObjectStore, RecentObjects
 from storage.queue import Queue
-from storage.records import Job, Result, ResultStatus, StudyJob
+from storage.records import AnsweredInstance, Job, Result, ResultStatus, StudyJob
 from storage.reviews import Reviews
 from storage.studies import Studies
 
@@ -55,6 +56,7 @@ class Opened:
 
     job: Job
     started: float
+    classifier: Classifier  # that reads it and, whatever serves by then, judges it
     study_uid: str | None = None
     headers: Headers | None = None
     own: bool = False
@@ -103,6 +105,10 @@ class Worker:
         """Whether something is claimed that no step has answered yet."""
         return self._ahead is not None or self._due is not None
 
+    def use(self, classifier: Classifier) -> None:
+        """Classify with this one what is opened from now on."""
+        self._classifier = classifier
+
     def step(self, *, ahead: bool = True) -> bool:
         """Do one piece of work; return whether there was any. `ahead`: begin the one after it."""
         self._take_effect()
@@ -138,7 +144,7 @@ class Worker:
         job = self._queue.claim(self._owner, LEASE_S, self._clock(), fresh=fresh)
         if job is None:
             return None
-        opened = Opened(job, time.monotonic())
+        opened = Opened(job, time.monotonic(), self._classifier)
         try:
             self._open(opened)
         except Exception as error:  # noqa: BLE001 - raised again where this image is answered
@@ -157,7 +163,7 @@ class Worker:
             raise EndedProcess("decoding ended the process")
         opened.own = is_own(dataset)
         if not opened.own:
-            opened.image = self._classifier.prepare(dataset)
+            opened.image = opened.classifier.prepare(dataset)
 
     def _headers(self, dataset: Dataset) -> Headers | None:
         try:
@@ -170,7 +176,7 @@ class Worker:
         job, study_uid = opened.job, opened.study_uid
         log = self._log.bind(
             job=job.id, sop_instance=job.instance.arrival.sop_instance_uid, attempts=job.attempts,
-            model=self._classifier.version,
+            model=opened.classifier.version,
         )  # fmt: skip
         try:
             if opened.own:
@@ -199,7 +205,7 @@ class Worker:
         try:
             if opened.image is None:
                 raise opened.error or Undecodable
-            found = self._classifier.infer(opened.image)
+            found = opened.classifier.infer(opened.image)
         except NotEligible as error:
             return Result(ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text)
         except Undecodable as error:
@@ -208,7 +214,7 @@ class Worker:
             return Result(ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error))
         return Result(
             ResultStatus.ANALYSED,
-            bundle=self._classifier.version,
+            bundle=opened.classifier.version,
             findings=found.findings,
             reason_code=found.remarks[0].code if found.remarks else None,
             reason=" ".join(remark.text for remark in found.remarks) or None,
@@ -273,6 +279,10 @@ class Worker:
             if study.reading is not None:
                 made = build_reading(study, self._recent.read, now)
             else:
+                mixed = others(study, self._classifier)
+                if mixed and self._analyse_again(study, mixed, now):
+                    return
+                study = without(study, mixed)
                 made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
             flagged = _is_flagged(study)
             send = flagged or chosen.send_negative or study.sent
@@ -293,6 +303,22 @@ class Worker:
             where = logs.whereabouts(error)
             log.error(Event.REPORT_FAILED, **where)
             self._studies.failed(study, "failed", where["error"], now + RETRY_S, now)
+
+    def _analyse_again(
+        self, study: StudyJob, mixed: Sequence[AnsweredInstance], now: float
+    ) -> bool:
+        """Have the images whose files are there classified anew; the report waits for that.
+
+        Return whether it does: retention may have deleted them all.
+        """
+        again = [a for a in mixed if self._objects.exists(a.instance.arrival.sha256)]
+        if again:
+            self._studies.analyse_again(study, [a.instance.id for a in again], now)
+            self._log.info(
+                Event.STUDY_ANALYSED_AGAIN, study=study.study_instance_uid, count=len(again),
+                model=self._classifier.version,
+            )  # fmt: skip
+        return bool(again)
 
 
 def _is_flagged(study: StudyJob) -> bool:
@@ -322,18 +348,21 @@ def _study_of(dataset: Dataset) -> str:
 def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:
     """Work until told to stop; return the exit status."""
     log, bell = logs.get(), bells.of(owner)
-    classifier = _open_classifier(settings, stop)
+    database = open_database(settings.storage.url)
+    serving = Serving(settings, database, owner)
+    classifier = _open_classifier(serving, stop)
     if classifier is None:
         return 0
-    database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root)
     worker = Worker(settings, objects, database, classifier, owner, bells)
-    backlog = Backlog(database, objects)
-    log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine.name)
+    backlog, engine = Backlog(database, objects), classifier.engine
+    log.info(Event.WORKER_READY, model=classifier.version, engine=engine.name, why=engine.reason)
     if classifier.bundle.manifest.frontal is None:
         log.warning(Event.WORKER_BY_HEADER, reason="no model of frontal chests in the bundle")
+    del classifier, engine  # a bundle that serves no more is to leave the memory
     while not stop or worker.holds:
         try:
+            worker.use(serving.look())
             busy = worker.step(ahead=not stop) or (not stop and backlog.step())
         except SyncFailed:
             # What the disk holds now is unknown: no further write, a new process
@@ -349,13 +378,12 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     return 0
 
 
-def _open_classifier(settings: Settings, stop: process.Stop) -> Classifier | None:
+def _open_classifier(serving: Serving, stop: process.Stop) -> Classifier | None:
     """Return None only when told to stop: until there is a classifier, the images wait."""
-    chosen = settings.classifier
     while not stop:
         try:
-            return Classifier(load_bundle(chosen.bundle), chosen.engine, chosen.also_classify)
-        except ClassifierError as error:
+            return serving.open()
+        except (ClassifierError, StorageError) as error:
             logs.get().critical(
                 Event.WORKER_CANNOT_CLASSIFY, reason=str(error), again_in_s=OPEN_AGAIN_S
             )

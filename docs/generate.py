@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -91,12 +93,37 @@ def _interval(interval: Interval | None) -> str:
     return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
 
 
+def bench(part: Literal["figures", "layers"]) -> str:
+    """Return what `make figures` measured last, or that nothing was."""
+    file = ROOT / "docs" / "bench.json"
+    if not file.exists():
+        return "Not measured yet: `make figures` on a quiet machine."
+    found = json.loads(file.read_text())
+    if part == "layers":
+        return table(("layer", "kernel", "ms", "GMAC", "of the peak"), found["layers"])
+    host = found["machine"]
+    rows = [(one["name"], f"{one['value']:.3g}", one["unit"], *_aim(one))
+            for one in found["figures"]]  # fmt: skip
+    drawn = table(("figure", "value", "unit", "target", "met"), rows)
+    return f"{host['processor']}, {host['cores']} cores, load {host['load_before']:.1f}.\n\n{drawn}"
+
+
+def _aim(figure: dict[str, Any]) -> tuple[str, str]:
+    if figure["target"] is None:
+        return "", ""
+    sign = "at least" if figure["higher_is_better"] else "at most"
+    return f"{sign} {figure['target']:g}", "yes" if figure["meets"] else "**no**"
+
+
 def documents() -> dict[Path, dict[str, Callable[[], str]]]:
     """Return each document with its parts."""
     return {
         ROOT / "README.md": {"metrics": metrics},
         ROOT / "docs" / "operating-guide.md": {"settings": settings},
         ROOT / "docs" / "conformance-statement.md": PARTS,
+        ROOT / "docs" / "performance.md": {
+            part: partial(bench, part) for part in ("figures", "layers")
+        },
     }
 
 

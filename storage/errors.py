@@ -46,6 +46,10 @@ class AlreadyServing(StorageError):
     """Another Hilum service holds this storage root."""
 
 
+class Refused(StorageError):
+    """The state of what is stored does not allow this."""
+
+
 class NotFound(StorageError):
     """There is no such row."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select, update
 
 from storage.database import insert_or
-from storage.errors import LostClaim, NotFound, StorageError
+from storage.errors import LostClaim, NotFound, Refused
 from storage.records import (
     Arrival,
     Instance,
@@ -20,7 +20,7 @@ from storage.records import (
     StudyState,
 )
 from storage.results import INSTANCE_COLUMNS, AnyRow, cut, to_instance
-from storage.schema import instance, job, study
+from storage.schema import instance, job, result, study
 
 WORKER_DIED = "worker_died"
 MAX_STUDY_ATTEMPTS = 3
@@ -145,6 +145,16 @@ def release_claims(
     return released_jobs.rowcount + hopeless.rowcount + released_studies.rowcount
 
 
+def jobs_again(connection: Connection, instances: Sequence[InstanceId], now: float) -> None:
+    """Withdraw the results of instances, and have each classified again as if it had just come."""
+    connection.execute(delete(result).where(result.c.instance_id.in_(instances)))
+    connection.execute(
+        update(job)
+        .where(job.c.instance_id.in_(instances), job.c.state == JobState.DONE)
+        .values(state=JobState.PENDING, attempts=0, not_before=0, changed_at=now)
+    )
+
+
 def study_uid(connection: Connection, held: Instance) -> str | None:
     """Return the UID of an instance's study, None while that is unknown."""
     if held.study_id is None:
@@ -158,7 +168,7 @@ def hold_by_hand(
 ) -> None:
     """Lock a job, study or delivery for an administrator, to be retried or quarantined.
 
-    Raises NotFound, and StorageError where it is in none of the allowed states.
+    Raises NotFound, and Refused where it is in none of the allowed states.
     """
     query = select(table.c.state).where(table.c.id == row_id).with_for_update()
     state = connection.execute(query).scalar_one_or_none()
@@ -166,7 +176,7 @@ def hold_by_hand(
         raise NotFound(f"There is no {table.name} {row_id}.")
     if state not in allowed:
         names = " or ".join(allowed)
-        raise StorageError(
+        raise Refused(
             f"{table.name.capitalize()} {row_id} is {state} and cannot be {deed} by hand; "
             f"only a {names} {table.name} can."
         )

@@ -52,8 +52,11 @@ class Action(StrEnum):
     WORKLIST_SEARCHED = "worklist.searched"
     REVIEW_WRITTEN = "review.written"
     REVIEW_UNDONE = "review.undone"
+    MODEL_REGISTERED = "model.registered"
+    MODEL_CONFIGURED = "model.configured"  # the settings name it, and nothing was promoted
     MODEL_PROMOTED = "model.promoted"
     MODEL_ROLLED_BACK = "model.rolled_back"
+    MODEL_REFUSED = "model.refused"  # a worker could not serve it
     THRESHOLD_CHANGED = "threshold.changed"
     JOB_RETRIED = "job.retried"
     JOB_QUARANTINED = "job.quarantined"

@@ -14,11 +14,12 @@ from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, in
 from storage.companions import enqueue
 from storage.database import Database
 from storage.errors import LostClaim, NotFound
-from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand
-from storage.listing import put_own
+from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand, jobs_again
+from storage.listing import list_study, put_own
 from storage.readings import mark_said, reading_of, said_before, waits, whereabouts
 from storage.records import (
     AnsweredInstance,
+    InstanceId,
     JobState,
     NewReport,
     ReportId,
@@ -139,6 +140,17 @@ class Studies:
             if changed.rowcount != 1:
                 raise _lost(claim)
 
+    def analyse_again(self, claim: StudyJob, again: Sequence[InstanceId], now: float) -> None:
+        """Withdraw these results and put their jobs back; the report waits. Raises LostClaim."""
+        with self._database.write() as connection:
+            changed = connection.execute(
+                _held(claim).values(state=StudyState.DUE, attempts=0, **NO_CLAIM)
+            )
+            if changed.rowcount != 1:
+                raise _lost(claim)
+            jobs_again(connection, again, now)
+            list_study(connection, claim.id)
+
     def retry_by_hand(self, study_id: StudyId, now: float) -> None:
         """Give a quarantined study a fresh start, its attempts counted from zero.
 
@@ -162,9 +174,11 @@ class Studies:
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def rows(self, limit: int = 200) -> list[StudyRow]:
-        """Return the newest studies first, without their instances."""
+    def rows(self, limit: int = 200, state: StudyState | None = None) -> list[StudyRow]:
+        """Return the newest studies first, of that state or of all, without their instances."""
         query = select(study).order_by(study.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(study.c.state == state)
         with self._database.read() as connection:
             return [_to_row(row) for row in connection.execute(query)]
 

@@ -67,6 +67,8 @@ def make_templates() -> Jinja2Templates:
     )
     environment.filters["when"] = when
     environment.filters["person"] = person_name
+    environment.filters["bytes"] = in_bytes
+    environment.filters["duration"] = duration
     return Jinja2Templates(env=environment, context_processors=[_shared])
 
 
@@ -87,6 +89,25 @@ def when(timestamp: float | None) -> str:
     if timestamp is None:
         return "never"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+
+
+def in_bytes(count: float) -> str:
+    """Show a size: 1.5 GB."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return (
+                f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
+            )
+        count /= 1000
+    return f"{count:,.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Show how long: 45 s, 12 min, 3 h, 2 days."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def person_name(value: str) -> str:

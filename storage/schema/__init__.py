@@ -2,6 +2,7 @@
 
 from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
+from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.pipeline import (
     attention,
     commitment,
@@ -33,8 +34,10 @@ __all__ = [
     "job",
     "label",
     "metadata",
+    "model",
     "own_header",
     "peer",
+    "promotion",
     "report",
     "result",
     "review",
@@ -43,4 +46,6 @@ __all__ = [
     "study",
     "study_finding",
     "study_header",
+    "threshold",
+    "worker",
 ]

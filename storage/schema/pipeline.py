@@ -98,6 +98,7 @@ result = Table(
     *reason(),
     time("created_at"),
     UniqueConstraint("instance_id"),
+    Index(None, "created_at"),
 )
 
 finding = Table(

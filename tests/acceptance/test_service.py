@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -24,6 +25,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 
+from classifier.bundle import default_folder, load_bundle
 from daemon.report import render_text
 from daemon.simulate import (
     Damage,
@@ -289,6 +291,40 @@ def test_images_are_taken_while_the_classifier_is_broken(
     write_config(tmp_path, pacs.port)
     with running(service):
         until(lambda: len(pacs.stored) == 2, 60)
+    assert reported(pacs) == studies(sent)
+
+
+def test_images_are_taken_where_no_engine_runs(
+    tmp_path: Path, pacs: Pacs, demo_images: list[Path]
+) -> None:
+    missing = tmp_path / "missing"
+    missing.mkdir()
+    for package in ("openvino", "tensorflow", "keras"):
+        (missing / f"{package}.py").write_text("raise ImportError('not installed')")
+    service = Service(tmp_path, write_config(tmp_path, pacs.port))
+    with running(service, environment={"PYTHONPATH": str(missing)}, ready=False):
+        said = service.saw("worker.cannot_classify", 60)
+        assert "int8: OpenVINO is not installed" in said["reason"]
+        assert "tensorflow: TensorFlow is not installed" in said["reason"]
+        assert {one.status for one in deliver(service, objects(demo_images, 1))} == {0x0000}
+        assert service.stop() == 0
+
+
+def test_the_log_says_which_engine_serves_and_why(
+    tmp_path: Path, pacs: Pacs, demo_images: list[Path]
+) -> None:
+    damaged = tmp_path / "bundle"
+    shutil.copytree(default_folder(), damaged)
+    graph = damaged / load_bundle().manifest.graphs["int8"].bin
+    graph.write_bytes(graph.read_bytes()[:-1])
+    config = write_config(tmp_path, pacs.port, classifier={"bundle": str(damaged)})
+    service, sent = Service(tmp_path, config), objects(demo_images, 1)
+    with running(service):
+        ready = service.saw("worker.ready")
+        assert ready["engine"] != "int8"
+        assert f"int8: {graph.name} was changed" in ready["why"]
+        assert {one.status for one in deliver(service, sent)} == {0x0000}
+        until(lambda: len(pacs.stored) == 1, 60)
     assert reported(pacs) == studies(sent)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import engine, pixels, plot, service, training
+from tests.bench import claim, engine, layers, load, pixels, plot, service, training
 
 OUT = Path("build") / "bench.json"
 PICTURE = Path("build") / "cost-against-load.svg"
@@ -49,13 +51,14 @@ GROUPS: dict[str, Measure] = {
     "receiving": service.receiving,
     "whole way": service.whole_way,
     "start": service.start,
-    "claim": service.queue,
-    "load": service.load,
+    "claim": claim.queue,
+    "load": load.load,
     "training": training.training,
 }
 TARGETS: dict[str, tuple[float, bool]] = {
     "classify against Keras predict": (8.0, True),
     "int8 forward against its roofline": (1.25, False),
+    "int8 forward by VNNI alone against its roofline": (1.25, False),
     "the heat maps' share of a pass": (5.0, False),
     "2500 x 2048 x 16 bit to network input": (15.0, False),
     "JPEG 2000 to network input, full decode against reduced": (3.0, True),
@@ -70,15 +73,22 @@ TARGETS: dict[str, tuple[float, bool]] = {
     "an epoch on cached features against uncached": (20.0, True),
 }
 
+ONLY_SOMEWHERE = {"int8 forward by VNNI alone against its roofline"}
+"""Measured only where the processor has AMX to be taken away."""
+
 
 def figures(chosen: list[str]) -> Iterator[Figure]:
     """Measure every group, or those chosen, one after another."""
     for group, measure in GROUPS.items():
         if chosen and group not in chosen:
             continue
-        for name, value, unit in measure():
-            target, higher = TARGETS.get(name, (None, True))
-            yield Figure(name, value, unit, target, higher)
+        try:
+            for name, value, unit in measure():
+                target, higher = TARGETS.get(name, (None, True))
+                yield Figure(name, value, unit, target, higher)
+        except (AssertionError, OSError, subprocess.SubprocessError):
+            # the other groups are worth having; what is missing is named at the end
+            traceback.print_exc()
 
 
 def machine() -> dict[str, object]:
@@ -110,12 +120,16 @@ def main(chosen: list[str]) -> int:
         table.add_row(figure.name, f"{figure.value:.3g}", figure.unit, target, meets)
     console.print(table)
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"machine": host, "figures": measured}, indent=1))
+    found = {"machine": host, "figures": measured}
+    if not chosen or "engine" in chosen:
+        found["layers"] = list(layers.rows())
+    OUT.write_text(json.dumps(found, indent=1))
     console.print(f"written to {OUT}")
     if plot.cost_against_load(measured, PICTURE):
         console.print(f"drawn in {PICTURE}")
-    if unknown := set(TARGETS) - {each["name"] for each in measured} if not chosen else set():
-        console.print(f"[red]not measured: {', '.join(sorted(unknown))}[/red]")
+    missing = set(TARGETS) - ONLY_SOMEWHERE - {each["name"] for each in measured}
+    if missing and not chosen:
+        console.print(f"[red]not measured: {', '.join(sorted(missing))}[/red]")
         return 1
     return 0
 

@@ -7,9 +7,10 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 
 from classifier.bundle import Bundle, load_bundle
 from classifier.classify import Classifier
-from classifier.engine import compile_graph, open_engine
+from classifier.engine import EngineName, compile_graph, open_engine
 from classifier.network import BASE, LAYERS, STRIDE, Architecture, Weights, fold_grey
+from tests.bench.timing import Measured, in_turn
 
-Measured = Iterator[tuple[str, float, str]]
 RUNS = 30
 DEMO = Path("deploy") / "demo"
 
@@ -33,18 +34,18 @@ def engine() -> Measured:
     classifier = Classifier(bundle)
     prepared = classifier.place(_radiograph())
     image = prepared.input[np.newaxis]
-    took = {"ours": _time(lambda: classifier.infer(prepared))}
+    ways: dict[str, Callable[[], object]] = {"ours": lambda: classifier.infer(prepared)}
+    ways |= {name: partial(open_engine(bundle, name).run, image) for name in _precisions()}
+    ways |= _keras(bundle, image)
+    ways["onnx"] = _onnxruntime(architecture, bundle.weights(), image)
+    took = dict(zip(ways, in_turn(*ways.values(), runs=RUNS), strict=True))
     yield (
         f"classify a decoded image ({classifier.engine.name}, map, calibration)",
         took["ours"],
         "ms",
     )
-    for name in ("int8", "f32"):
-        ours = open_engine(bundle, name)  # type: ignore[arg-type]
-        took[name] = _time(lambda ours=ours: ours.run(image))
+    for name in _precisions():
         yield f"{name} forward with maps", took[name], "ms"
-    took |= _keras(bundle, image)
-    took["onnx"] = _onnxruntime(architecture, bundle.weights(), image)
     for name, what in (
         ("predict", "Keras predict"),
         ("function", "tf.function"),
@@ -55,14 +56,56 @@ def engine() -> Measured:
     yield "classify against tf.function", took["function"] / took["ours"], "x"
     yield "classify against ONNX Runtime", took["onnx"] / took["ours"], "x"
     yield "the heat maps' share of a pass", _share_of_maps(bundle, image), "%"
-    macs = operations(architecture)
+    yield from _rooflines(took, operations(architecture))
+
+
+def _precisions() -> list[EngineName]:
+    """Of the engines that run here."""
+    import openvino
+
+    found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ["int8", "bf16", "f32"] if "BF16" in found else ["int8", "f32"]
+
+
+def _rooflines(took: dict[str, float], macs: int) -> Measured:
+    """Each precision against operations divided by the peak of the widest instructions here.
+
+    Where AMX is, two more rooflines of int8: AMX with operands that come from the second cache, as
+    a convolution's do; and VNNI with AMX taken away, which compares with processors without it.
+    """
     yield "multiply-accumulates of a pass", macs / 1e9, "G"
-    for name, peak in _peak().items():
-        yield f"peak of all cores, {name}", peak, "GMAC/s"
-        yield f"{name} forward against its roofline", took[name] / (macs / peak / 1e6), "x"
-        if name == "int8":
-            least = macs / peak / 1e6
-            yield "the most that int8 can gain on Keras predict here", took["predict"] / least, "x"
+    peaks = peak()
+    for (kind, instructions), rate in peaks.items():
+        yield f"peak of all cores, {kind} {instructions}", rate, "GMAC/s"
+    for kind in ("int8", "bf16", "f32"):
+        widest = next((rate for (name, _), rate in peaks.items() if name == kind), None)
+        if widest is not None and kind in took:
+            yield f"{kind} forward against its roofline", took[kind] * widest * 1e6 / macs, "x"
+    if fed := peaks.get(("int8", "AMX-fed")):
+        yield (
+            "int8 forward against AMX fed from the second cache",
+            took["int8"] * fed * 1e6 / macs,
+            "x",
+        )
+        vnni = _without_amx()
+        rate = peaks["int8", "VNNI"]
+        yield "int8 forward by VNNI alone", vnni, "ms"
+        yield "int8 forward by VNNI alone against its roofline", vnni * rate * 1e6 / macs, "x"
+
+
+def _without_amx() -> float:
+    """Milliseconds of the int8 engine in a process where oneDNN uses no AMX."""
+    program = (
+        "import numpy as np; from classifier.bundle import load_bundle;"
+        "from classifier.engine import open_engine; from tests.bench.timing import in_turn;"
+        "b = load_bundle(); e = open_engine(b, 'int8'); s = b.manifest.architecture.side;"
+        "print(in_turn(lambda: e.run(np.full((1, s, s), 90, np.uint8)))[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120,
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
+    )  # fmt: skip
+    return float(done.stdout.split()[-1])
 
 
 def operations(a: Architecture) -> int:
@@ -81,19 +124,7 @@ def _radiograph() -> Any:
     return from_image_file(sorted(DEMO.glob("*.png"))[0])
 
 
-def _time(run: Callable[[], object]) -> float:
-    """Median milliseconds."""
-    for _ in range(3):
-        run()
-    took = []
-    for _ in range(RUNS):
-        started = time.perf_counter()
-        run()
-        took.append(time.perf_counter() - started)
-    return 1000 * float(np.median(took))
-
-
-def _keras(bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, float]:
+def _keras(bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, Callable[[], object]]:
     """Of the same network and weights, without maps."""
     import keras
     import tensorflow as tf
@@ -106,12 +137,14 @@ def _keras(bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, float]:
     grey = image[..., np.newaxis].astype(np.float32)
     function = tf.function(lambda x: model(x, training=False))
     return {
-        "predict": _time(lambda: model.predict(grey, verbose=0)),
-        "function": _time(lambda: function(grey).numpy()),
+        "predict": lambda: model.predict(grey, verbose=0),
+        "function": lambda: function(grey).numpy(),
     }
 
 
-def _onnxruntime(architecture: Architecture, weights: Weights, image: NDArray[np.uint8]) -> float:
+def _onnxruntime(
+    architecture: Architecture, weights: Weights, image: NDArray[np.uint8]
+) -> Callable[[], object]:
     """The same logits in f32; the agreement is checked, so that the comparison is of equals."""
     import onnxruntime
 
@@ -124,7 +157,7 @@ def _onnxruntime(architecture: Architecture, weights: Weights, image: NDArray[np
     expected = open_engine(load_bundle(), "f32").run(image).logits
     if not np.allclose(session.run(None, feed)[0], expected, atol=1e-3):
         raise AssertionError("ONNX Runtime runs another network than ours")
-    return _time(lambda: session.run(None, feed))
+    return lambda: session.run(None, feed)
 
 
 def _onnx_graph(a: Architecture, weights: Weights) -> bytes:
@@ -207,22 +240,23 @@ def _share_of_maps(bundle: Bundle, image: NDArray[np.uint8]) -> float:
             ov.Model(results, graph.get_parameters(), "part")
         ).create_infer_request()
         engines.append(request)
-    took: list[list[float]] = [[], []]
-    for _ in range(2 * RUNS):
-        for request, times in zip(engines, took, strict=True):
-            started = time.perf_counter()
-            request.infer({"image": image})
-            times.append(time.perf_counter() - started)
-    with_maps, without = (float(np.median(times)) for times in took)
+    with_maps, without = in_turn(
+        *(partial(request.infer, {"image": image}) for request in engines), runs=2 * RUNS
+    )
     return 100 * (with_maps - without) / with_maps
 
 
-def _peak() -> dict[str, float]:
-    """GMAC/s of all cores at once, int8 and f32, by tests/bench/peak.c; none but on x86-64."""
+def peak(cores: int | None = None) -> dict[tuple[str, str], float]:
+    """GMAC/s of all cores at once, or of so many, by kind of number and instructions.
+
+    The widest instructions of a kind come first.
+
+    By tests/bench/peak.c; none but on x86-64.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or platform.machine() != "x86_64":
         return {}
-    cores = len(os.sched_getaffinity(0))
+    cores = cores or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(folder) / "peak")
         source = str(Path(__file__).with_name("peak.c"))
@@ -231,10 +265,10 @@ def _peak() -> dict[str, float]:
             subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(cores)
         ]
         lines = [process.communicate(timeout=120)[0].splitlines() for process in running]
-    found = {"int8": 0.0, "f32": 0.0}
+    found: dict[tuple[str, str], float] = {}
     for line in (line for each in lines for line in each):
-        name, _, value = line.partition(" ")
-        found[name] += float(value)
-    if not all(math.isfinite(v) and v > 0 for v in found.values()):
+        kind, instructions, value = line.split()
+        found[kind, instructions] = found.get((kind, instructions), 0.0) + float(value)
+    if not found or not all(math.isfinite(v) and v > 0 for v in found.values()):
         raise AssertionError("the peak could not be measured")
     return found

@@ -1,4 +1,4 @@
-"""The picture of cost against load, from the figures of `tests.bench.service.load`."""
+"""The picture of cost against load, from the figures of `tests.bench.load`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -43,6 +43,7 @@ class Victim:
     """What a worker asks of a classifier."""
 
     version = "victim 1"
+    thresholds: ClassVar[dict[str, float]] = {}
 
     def prepare(self, dataset: Dataset) -> Any:
         _die(str(dataset.PatientID), "KILL")

@@ -36,7 +36,7 @@ Look = Callable[..., dict[str, Finding]]
 @pytest.fixture
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
     """Check a service with this PACS and these settings; findings by what was looked at."""
-    monkeypatch.setattr(check, "_model", lambda _: ())  # has tests of its own, and takes seconds
+    monkeypatch.setattr(check, "_model", lambda *_: ())  # has tests of its own, and takes seconds
 
     def run(port: int | None, **sections: dict[str, object]) -> dict[str, Finding]:
         config = write_config(tmp_path, port, **sections)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -57,6 +57,7 @@ class Sees:
     """A classifier that finds pneumonia in anything; the network's time is no concern here."""
 
     version = "test 1"
+    thresholds: ClassVar = {"pneumonia": 0.5}
 
     def prepare(self, _dataset: Any) -> Any:
         return object()

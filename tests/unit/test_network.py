@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from classifier.bundle import Bundle, load_bundle
 from classifier.classify import Classifier
 from classifier.engine import compile_graph, open_engine
-from classifier.graph import base_graph, network_graph
+from classifier.graph import BLOCK6, base_graph, network_graph, worth_quantising
 from classifier.network import Architecture, Weights, weight_shapes
 from classifier.pixels import from_image_file
 from classifier.preprocessing import network_input
@@ -103,10 +103,13 @@ def test_the_closed_form_is_grad_cam(bundle: Bundle, inputs: NDArray[np.uint8]) 
 
 @pytest.mark.parametrize("skips", [(), ("block3_conv3", "block4_pool@lungs", "block5_conv3")])
 @pytest.mark.parametrize("taps", [("block5_conv3",), ("block4_pool", "block5_conv1")])
-def test_every_architecture_makes_a_graph(skips: tuple[str, ...], taps: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("members", [1, 3])
+def test_every_architecture_makes_a_graph(
+    skips: tuple[str, ...], taps: tuple[str, ...], members: int
+) -> None:
     """A map's sum over positions is its finding's part of the logit where all units are active."""
     architecture = Architecture(
-        targets=("a", "b"), side=64, taps=taps, skips=skips, members=2, block6_filters=4,
+        targets=("a", "b"), side=64, taps=taps, skips=skips, members=members, block6_filters=4,
         block7_filters=4, dense_units=3,
     )  # fmt: skip
     random = np.random.default_rng(1)
@@ -116,17 +119,24 @@ def test_every_architecture_makes_a_graph(skips: tuple[str, ...], taps: tuple[st
         .astype("f4")
         for name, shape in weight_shapes(architecture).items()
     }
-    for member in range(2):  # all units active, all gradients positive: no ReLU hides anything
+    for member in range(
+        members
+    ):  # all units active, all gradients positive: no ReLU hides anything
         weights[f"{member}.dense.bias"][:] = 1e3
         weights[f"{member}.dense.kernel"] = np.abs(weights[f"{member}.dense.kernel"])
         weights[f"{member}.findings.kernel"] = np.abs(weights[f"{member}.findings.kernel"])
     image = random.integers(0, 256, (1, 64, 64)).astype(np.uint8)
-    outputs = compile_graph(network_graph(architecture, weights))(image)
+    graph = network_graph(architecture, weights)
+    quantised = set(worth_quantising(graph))
+    assert "base/block1_conv1" in quantised
+    assert (BLOCK6 in quantised) is bool(skips)
+    outputs = compile_graph(graph)(image)
+    assert outputs["logits"].shape == (1, members, 2)
     constant = np.mean(
         [
             weights[f"{m}.dense.bias"] @ weights[f"{m}.findings.kernel"]
             + weights[f"{m}.findings.bias"]
-            for m in range(2)
+            for m in range(members)
         ],
         axis=0,
     )

@@ -1,0 +1,83 @@
+"""What an administrator does, by a page or by the API: each act and its audit row in one commit."""
+
+from __future__ import annotations
+
+from daemon.web.access import Person
+from daemon.web.context import Site
+from storage.audit import Audit
+from storage.bundles import Promotion, ThresholdChange
+from storage.errors import Refused
+from storage.ledger import Ledger
+from storage.outbox import Outbox
+from storage.people import Action
+from storage.queue import Queue
+from storage.records import DeliveryId, JobId, StudyId
+from storage.studies import Studies
+
+
+class Acts:
+    """The acts of one person. Each raises NotFound, and Refused where the state does not allow."""
+
+    def __init__(self, here: Site, person: Person) -> None:
+        self._here = here
+        self._actor = person.login
+        self._audit = Audit(here.database)
+
+    def retry_job(self, job: JobId, reason: str = "") -> None:
+        """Classify an image in quarantine again."""
+        now = self._here.clock()
+        with self._here.database.write():
+            Queue(self._here.database).retry_by_hand(job, now)
+            self._note(Action.JOB_RETRIED, job, reason, now)
+        self._here.bells.ring("worker")
+
+    def quarantine_job(self, job: JobId, reason: str) -> None:
+        """Take an image that waits or runs out of the queue."""
+        if not reason.strip():
+            raise Refused("A reason is needed, for whoever looks at it next.")
+        now = self._here.clock()
+        with self._here.database.write():
+            Queue(self._here.database).quarantine_by_hand(job, reason.strip(), now)
+            self._note(Action.JOB_QUARANTINED, job, reason, now)
+
+    def retry_study(self, study: StudyId, reason: str = "") -> None:
+        """Build the report of a study in quarantine again."""
+        now = self._here.clock()
+        with self._here.database.write():
+            Studies(self._here.database).retry_by_hand(study, now)
+            self._note(Action.STUDY_RETRIED, study, reason, now)
+        self._here.bells.ring("worker")
+
+    def retry_delivery(self, delivery: DeliveryId, reason: str = "") -> None:
+        """Send again what a PACS has refused for good."""
+        now = self._here.clock()
+        with self._here.database.write():
+            Outbox(self._here.database).retry_by_hand(delivery, now)
+            self._note(Action.DELIVERY_RETRIED, delivery, reason, now)
+        self._here.bells.ring("delivery")
+
+    def promote(self, version: str, reason: str) -> Promotion:
+        """Let a bundle serve; the workers verify it, and refuse what is damaged."""
+        line = Ledger(self._here.database).promote(version, self._actor, reason, self._here.clock())
+        self._here.bells.ring("worker")
+        return line
+
+    def rollback(self, reason: str) -> Promotion:
+        """Let the bundle that served before serve again."""
+        line = Ledger(self._here.database).rollback(self._actor, reason, self._here.clock())
+        self._here.bells.ring("worker")
+        return line
+
+    def set_threshold(
+        self, digest: str, finding: str, value: float | None, reason: str
+    ) -> ThresholdChange:
+        """Change a finding's threshold for what is classified from now on."""
+        change = Ledger(self._here.database).set_threshold(
+            digest, finding, value, self._actor, reason, self._here.clock()
+        )
+        self._here.bells.ring("worker")
+        return change
+
+    def _note(self, action: Action, subject: int, reason: str, now: float) -> None:
+        detail = {"reason": reason.strip()} if reason.strip() else {}
+        self._audit.append(self._actor, action, str(subject), detail, at=now)

@@ -1,0 +1,50 @@
+"""What is sent to each PACS, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query
+
+from daemon.web.access import Person, Role, Scope, allow
+from daemon.web.acts import Acts
+from daemon.web.api.queue import Reason
+from daemon.web.context import Site, site
+from daemon.web.peers import standing
+from storage.errors import Refused
+from storage.outbox import Outbox
+from storage.records import DeliveryId, DeliveryState
+
+router = APIRouter(prefix="/api/v1", tags=["deliveries"])
+
+Here = Annotated[Site, Depends(site)]
+Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
+Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
+
+
+@router.get("/deliveries")
+def list_(
+    here: Here,
+    _: Reader,
+    state: Annotated[list[DeliveryState] | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[dict[str, Any]]:
+    """Deliveries, newest first."""
+    return [asdict(row) for row in Outbox(here.database).rows(state, limit)]
+
+
+@router.post("/deliveries/{delivery}/retry")
+def retry(delivery: int, why: Reason, here: Here, person: Writer) -> dict[str, Any]:
+    """Send again what a PACS has refused for good."""
+    try:
+        Acts(here, person).retry_delivery(DeliveryId(delivery), why.reason)
+    except Refused as error:
+        raise HTTPException(409, str(error)) from error
+    return {"delivery": delivery, "state": DeliveryState.PENDING}
+
+
+@router.get("/peers")
+def peers(here: Here, _: Reader) -> list[dict[str, Any]]:
+    """Each PACS: its address, what it takes, its backlog and when it last took something."""
+    return [asdict(one) for one in standing(here)]

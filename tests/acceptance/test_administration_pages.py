@@ -1,0 +1,180 @@
+"""An administrator in Chromium: sends a dead letter again, changes a threshold, rolls back.
+
+The pages are the real ones on a real storage; the figures in it are the test's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect, sync_playwright
+
+from classifier.bundle import load_bundle
+from daemon.shelf import facts_of
+from daemon.web.access import Role
+from storage.bundles import BundleFacts, Loaded
+from storage.ledger import Ledger
+from storage.records import DeliveryState, Finding, Result, ResultStatus
+from storage.workers import Workers
+from tests.harness import until
+from tests.pages import PASSWORD, Pages, open_pages
+from tests.storing import Storage, arrival, make_report
+
+FIRST = facts_of(load_bundle())
+SECOND = BundleFacts(
+    "hilum_vgg16 night", "2" * 64, "hilum_vgg16-night", FIRST.card, FIRST.thresholds
+)
+PICTURES = os.environ.get("HILUM_PICTURES")  # a folder: pictures of each page go there
+SIZES = ((1280, 800), (1920, 1200))
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Iterator[Pages]:
+    with open_pages(tmp_path) as opened:
+        opened.clock.now = time.time()
+        fill(opened)
+        yield opened
+
+
+@pytest.fixture
+def browser(pages: Pages) -> Iterator[Page]:
+    """Chromium, signed in as the administrator."""
+    server = uvicorn.Server(
+        uvicorn.Config(pages.app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    login = pages.account(Role.ADMINISTRATOR).login
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = chromium.new_page(
+            base_url=f"http://127.0.0.1:{port}", color_scheme="dark",
+            viewport={"width": 1280, "height": 800},
+        )  # fmt: skip
+        page.goto("/sign-in")
+        page.fill("[name=login]", login)
+        page.fill("[name=password]", PASSWORD)
+        page.click("main button")
+        page.wait_for_url(lambda url: "sign-in" not in url)
+        yield page
+        chromium.close()
+    server.should_exit = True
+    thread.join(10)
+
+
+def fill(pages: Pages) -> None:
+    """Two bundles, three hundred results, a refused report and an image in quarantine."""
+    storage, now = pages.storage, pages.clock()
+    ledger = Ledger(storage.database)
+    for facts in (FIRST, SECOND):
+        ledger.register(facts, now - 9e5)
+    ledger.configure(FIRST.digest, now - 8e5)
+    ledger.promote(SECOND.digest, "ada", "calibrated on our own cases", now - 7e5)
+    Workers(storage.database).loaded(
+        Loaded("worker-0", SECOND.version, "int8", "the fastest", now - 7e5)
+    )
+    for number in range(60):
+        _answer(storage, number, now - 60 * number)
+    make_report(storage, "5.1", "1.2.4", now - 30, "main")
+    (claimed,) = storage.outbox.claim("main", 1, "d", 60, now)
+    storage.outbox.dead(claimed, "A900", "the PACS refused it: SOP class not supported", now)
+    storage.queue.accept(arrival("1.2.840.99", received_at=now - 20))
+    job = storage.queue.claim("w", 60, now)
+    assert job is not None
+    storage.queue.quarantine(job, "unreadable", "The file ends too early.", now, None, 0)
+
+
+def _answer(storage: Storage, number: int, at: float) -> None:
+    storage.queue.accept(arrival(f"1.2.840.7.{number}", received_at=at))
+    job = storage.queue.claim("w", 60, at)
+    assert job is not None
+    findings = tuple(
+        Finding(name, "1", "SCT", name, (number * (7 + place)) % 60 / 60, threshold)
+        for place, (name, threshold) in enumerate(FIRST.thresholds.items())
+    )
+    result = Result(ResultStatus.ANALYSED, SECOND.version, findings)
+    storage.queue.finish(job, result, f"1.2.840.8.{number}", 0, at)
+
+
+def look(browser: Page, name: str) -> None:
+    """No serious fault of accessibility, nothing refused by the policy; a picture where asked."""
+    found: Any = Axe().run(browser)
+    bad = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
+    assert not bad, [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in bad]
+    if PICTURES:
+        for width, height in SIZES:
+            browser.set_viewport_size({"width": width, "height": height})
+            browser.wait_for_timeout(300)
+            browser.screenshot(path=f"{PICTURES}/{name}-{width}.png")
+        browser.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_an_administrators_round(pages: Pages, browser: Page) -> None:
+    complaints: list[str] = []
+    browser.on("console", lambda said: complaints.append(said.text) if said.type == "error" else 0)
+    browser.on("pageerror", lambda fault: complaints.append(str(fault)))
+
+    browser.goto("/system")
+    look(browser, "system")
+
+    browser.goto("/deliveries")
+    assert "SOP class not supported" in browser.inner_text("main")
+    look(browser, "deliveries")
+    browser.click("text=Send again")
+    assert "is sent again" in browser.inner_text(".success")
+    assert pages.storage.outbox.rows()[0].state is DeliveryState.PENDING
+
+    browser.goto("/queue")
+    assert "The file ends too early." in browser.inner_text("main")
+    look(browser, "queue")
+    waiting = browser.locator(".figure").first
+    assert waiting.inner_text() == "0"
+    pages.storage.queue.accept(arrival("1.2.840.100", received_at=pages.clock()))
+    expect(waiting).to_have_text("1", timeout=8000)
+
+    browser.goto("/thresholds")
+    what_if = browser.locator("#what-if-pneumonia")
+    what_if.locator("table").wait_for()
+    now = FIRST.thresholds["pneumonia"]
+    browser.locator("#range-pneumonia").fill("0.7")
+    expect(what_if.locator("thead")).to_contain_text("0.700")
+    assert browser.input_value("#value-pneumonia") == "0.7"
+    look(browser, "thresholds")
+    form = browser.locator("form", has=browser.locator("#value-pneumonia"))
+    form.locator("[name=reason]").fill("too many at night")
+    form.locator("button", has_text="Save").click()
+    browser.wait_for_url("**saved=pneumonia")
+    assert "The threshold of Pneumonia is changed" in browser.inner_text(".success")
+    ledger = Ledger(pages.storage.database)
+    assert ledger.thresholds(SECOND.digest)["pneumonia"] == 0.7 != now
+
+    browser.goto("/models")
+    look(browser, "models")
+    browser.locator("table").first.locator(f"text={SECOND.version}").click()
+    look(browser, "model")
+    browser.goto("/models")
+    browser.click("text=Roll back to")
+    look(browser, "rollback")
+    browser.fill("[name=reason]", "worse than before")
+    browser.click("main button")
+    assert f"{FIRST.version} is to serve again" in browser.inner_text(".success")
+    serving = ledger.serving()
+    assert serving is not None
+    assert serving.model.version == FIRST.version
+    assert "loads" in browser.inner_text(".live"), "the worker has not followed yet"
+
+    browser.goto(f"/models/{SECOND.digest}/promote")
+    look(browser, "promote")
+    browser.goto("/peers")
+    look(browser, "peers")
+    assert complaints == []
