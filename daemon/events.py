@@ -37,6 +37,7 @@ class Event(StrEnum):
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"
     INSTANCE_QUARANTINED = "instance.quarantined"
+    REVIEW_EFFECTIVE = "review.effective"  # it can no longer be undone; a version is to say it
     CLAIM_LOST = "claim.lost"
     REPORT_BUILT = "report.built"
     REPORT_FAILED = "report.failed"

@@ -25,7 +25,8 @@ from daemon.errors import EndedProcess, NoStudy
 from daemon.events import Event
 from daemon.report import Device
 from daemon.report.attention import pack
-from daemon.report.study import build_study
+from daemon.report.reviewed import is_corrected, is_positive
+from daemon.report.study import build_reading, build_study
 from daemon.settings import Settings
 from daemon.uids import is_own
 from storage.database import Database, open_database
@@ -33,6 +34,7 @@ from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError
 from storage.objects import ObjectStore, RecentObjects
 from storage.queue import Queue
 from storage.records import Job, Result, ResultStatus, StudyJob
+from storage.reviews import Reviews
 from storage.studies import Studies
 
 LEASE_S = 30.0  # a claim older than this is taken for hung, and its process killed
@@ -81,6 +83,8 @@ class Worker:
         self._database = database
         self._queue = Queue(database)
         self._studies = Studies(database)
+        self._reviews = Reviews(database)
+        self._reviews_looked_at = 0.0
         self._classifier = classifier
         self._device = Device.of(settings.dicom.ae_title)
         self._owner = owner
@@ -98,6 +102,7 @@ class Worker:
 
     def step(self, *, ahead: bool = True) -> bool:
         """Do one piece of work; return whether there was any. `ahead`: begin the one after it."""
+        self._take_effect()
         study, self._due = self._due or self._claim_study(), None
         if study is not None:
             self._answer_study(study)
@@ -110,6 +115,15 @@ class Worker:
             self._ahead = self._beside.submit(self._open_next, fresh=True)
         self._answer_instance(opened)
         return True
+
+    def _take_effect(self) -> None:
+        """Put reviews into effect whose time to be undone has ended."""
+        now = self._clock()
+        if abs(now - self._reviews_looked_at) < POLL_S:
+            return
+        self._reviews_looked_at = now
+        for study in self._reviews.take_effect(now):
+            self._log.info(Event.REVIEW_EFFECTIVE, study=study)
 
     def _claim_study(self) -> StudyJob | None:
         return self._studies.claim_due(self._owner, LEASE_S, self._clock())
@@ -242,9 +256,13 @@ class Worker:
         log = self._log.bind(study=study.study_instance_uid, version=study.version)
         now, chosen = self._clock(), self._settings.report
         try:
-            made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
-            flagged = any(f.present for a in study.instances for f in a.result.findings)
-            pacs = [one.name for one in self._settings.pacs if flagged or chosen.send_negative]
+            if study.reading is not None:
+                made = build_reading(study, self._recent.read, now)
+            else:
+                made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
+            flagged = _is_flagged(study)
+            send = flagged or chosen.send_negative or study.sent
+            pacs = [one.name for one in self._settings.pacs if send]
             self._studies.reported(study, made.stored(self._objects, now), pacs, now)
             self._bells.ring("delivery")
             log.info(
@@ -261,6 +279,13 @@ class Worker:
             where = logs.whereabouts(error)
             log.error(Event.REPORT_FAILED, **where)
             self._studies.failed(study, "failed", where["error"], now + RETRY_S, now)
+
+
+def _is_flagged(study: StudyJob) -> bool:
+    """Whether a report says what a PACS must know: a finding, or a reader's correction."""
+    reviews = study.said if study.reading is None else study.reading.reviews
+    found = any(f.present for a in study.instances for f in a.result.findings)
+    return found or is_positive(reviews) or is_corrected(reviews)
 
 
 _QUARANTINE_CODES: dict[type[Exception], str] = {

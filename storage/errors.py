@@ -50,5 +50,22 @@ class NotFound(StorageError):
     """There is no such row."""
 
 
+class StaleVersion(StorageError):
+    """The report has changed since the reader saw it."""
+
+    def __init__(self, seen: int, current: int, since: tuple[tuple[int, str | None], ...]) -> None:
+        super().__init__()
+        self.seen, self.current = seen, current
+        self.since = since  # each later version with its reader's login; none: images came
+
+
+class ReviewRefused(StorageError):
+    """The review cannot be stored as it is."""
+
+
+class TooLate(StorageError):
+    """The review has taken effect and can no longer be undone; a new one can correct it."""
+
+
 class LoginTaken(StorageError):
     """There is an account of that login already."""

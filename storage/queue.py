@@ -12,6 +12,7 @@ from sqlalchemy import Column, Select, delete, func, select, true, union_all, up
 
 from storage.database import Database
 from storage.errors import NotFound
+from storage.headers import Headers
 from storage.jobs import (
     NO_CLAIM,
     claimable,
@@ -25,6 +26,7 @@ from storage.jobs import (
     study_uid,
     to_job_row,
 )
+from storage.listing import list_study
 from storage.records import (
     Acceptance,
     Arrival,
@@ -108,12 +110,21 @@ class Queue:
         return Job(JobId(row.id), to_instance(row), attempts, Token(token), lease_until)
 
     def finish(
-        self, job: Job, result: Result, study_instance_uid: str, quiet_s: float, now: float
+        self,
+        job: Job,
+        result: Result,
+        study_instance_uid: str,
+        quiet_s: float,
+        now: float,
+        headers: Headers | None = None,
     ) -> None:
-        """Store the result and make its study due. Raises LostClaim."""
+        """Store the result and make its study due. Raises LostClaim.
+
+        `headers`: what the image's dataset says, for the pages.
+        """
         with self._database.write() as connection:
             give_up(connection, job, now, state=JobState.DONE, reason_code=None, reason=None)
-            add_result(connection, job.instance, result, study_instance_uid, quiet_s, now)
+            add_result(connection, job.instance, result, study_instance_uid, quiet_s, now, headers)
 
     def ignore(self, job: Job, reason_code: str, reason: str, now: float) -> None:
         """End the job without a result: an object of ours that came back. Raises LostClaim."""
@@ -146,6 +157,7 @@ class Queue:
         now: float,
         study_instance_uid: str | None,
         quiet_s: float,
+        headers: Headers | None = None,
     ) -> None:
         """Give the job up; where its study is known, the report will name it. Raises LostClaim."""
         with self._database.write() as connection:
@@ -160,7 +172,7 @@ class Queue:
             uid = study_instance_uid or study_uid(connection, job.instance)
             if uid is not None:
                 answer = Result(ResultStatus.NOT_ANALYSED, reason_code=reason_code, reason=reason)
-                add_result(connection, job.instance, answer, uid, quiet_s, now)
+                add_result(connection, job.instance, answer, uid, quiet_s, now, headers)
 
     def release(self, owner: str, now: float) -> int:
         """Put back at once what a worker held that has died; return how many claims."""
@@ -239,6 +251,8 @@ class Queue:
             hold_by_hand(connection, job, job_id, "retried", [JobState.QUARANTINED])
             held = held_instance(connection, job_id)
             connection.execute(delete(result).where(result.c.instance_id == held.id))
+            if held.study_id is not None:
+                list_study(connection, held.study_id)
             connection.execute(
                 update(job)
                 .where(job.c.id == job_id)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from storage.review_records import Reading, Review
 
 InstanceId = NewType("InstanceId", int)
 JobId = NewType("JobId", int)
@@ -88,11 +91,13 @@ class StudyState(StrEnum):
          ^                |---failed, or a result came meanwhile--> due
          |                '---failed too often--> quarantined
          '------retry by hand, new result-------------'
+
+    A review in effect is like a new result.
     """
 
-    DUE = "due"  # has a result that no report names yet
+    DUE = "due"  # has a result or a review that no report names yet
     REPORTING = "reporting"  # claimed under a lease and a fencing token
-    REPORTED = "reported"  # its last report names every result
+    REPORTED = "reported"  # its last report names every result and review
     QUARANTINED = "quarantined"  # no report could be built; an administrator decides
 
 
@@ -235,14 +240,17 @@ class AnsweredInstance:
 
 @dataclass(frozen=True, slots=True)
 class StudyJob:
-    """A claim on a study whose report is due."""
+    """A claim on a study whose report is due: one of results, or one for a `reading`."""
 
     id: StudyId
     study_instance_uid: str
     version: int  # of the report to be made, 1 for the first
     predecessor_uid: str | None  # SOP Instance UID of version - 1
     token: Token
-    instances: tuple[AnsweredInstance, ...]  # by time received
+    instances: tuple[AnsweredInstance, ...]  # by time received; none for a reading
+    reading: Reading | None = None  # the review to be said, and the version to say it of
+    said: tuple[Review, ...] = ()  # by readers in versions before, for one of results to repeat
+    sent: bool = False  # an earlier version is on its way to a PACS, or there
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Row, case, insert, select, update
 
 from storage.database import insert_or
+from storage.headers import Headers
+from storage.listing import list_result
 from storage.records import (
     AnsweredInstance,
     Arrival,
@@ -63,8 +65,9 @@ def add_result(
     study_instance_uid: str,
     quiet_s: float,
     now: float,
+    headers: Headers | None = None,
 ) -> None:
-    """Give an instance its result, and its study a report to come."""
+    """Give an instance its result, and its study a report to come and a row in the list."""
     study_id = _make_due(connection, study_instance_uid, held.arrival.received_at, quiet_s)
     connection.execute(update(instance).where(instance.c.id == held.id).values(study_id=study_id))
     result_id = connection.execute(
@@ -91,6 +94,7 @@ def add_result(
     if answer.attention is not None:
         looked = {name: getattr(answer.attention, name) for name in _ATTENTION}
         connection.execute(insert(attention).values(result_id=result_id, **looked))
+    list_result(connection, held.id, study_id, headers)
 
 
 def answered(connection: Connection, which: ColumnElement[bool]) -> tuple[AnsweredInstance, ...]:

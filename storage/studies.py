@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, insert, select, update
@@ -14,6 +15,7 @@ from storage.companions import enqueue
 from storage.database import Database
 from storage.errors import LostClaim, NotFound
 from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand
+from storage.readings import mark_said, reading_of, said_before, waits, whereabouts
 from storage.records import (
     AnsweredInstance,
     JobState,
@@ -27,6 +29,7 @@ from storage.records import (
     Token,
 )
 from storage.results import AnyRow, answered, cut
+from storage.review_records import Review, ReviewId
 from storage.schema import instance, job, report, study
 
 _NEVER = 1e18  # later than any time
@@ -43,7 +46,8 @@ class Studies:
         """Take a study that has been quiet long enough, with every result it has.
 
         A study waits while an instance that arrived before its quiet time ended is
-        unclassified and may be, or is, part of it.
+        unclassified and may be, or is, part of it. A review goes first: it is said of the
+        results that its reader saw.
         """
         with self._database.read() as connection:
             if connection.execute(_claimable(now)).first() is None:
@@ -52,41 +56,48 @@ class Studies:
             row = connection.execute(_claimable(now)).first()
             if row is None:
                 return None
-            token = row.token + 1
+            claim = StudyJob(
+                id=StudyId(row.id),
+                study_instance_uid=row.study_instance_uid,
+                version=row.report_version + 1,
+                predecessor_uid=None,
+                token=Token(row.token + 1),
+                instances=(),
+            )
+            if claim.version > 1:
+                claim = _after(connection, claim)
+            reading = claim.reading
             connection.execute(
                 update(study)
-                .where(study.c.id == row.id)
+                .where(study.c.id == claim.id)
                 .values(
                     state=StudyState.REPORTING,
-                    claimed_revision=study.c.revision,
+                    claimed_revision=(
+                        study.c.revision if reading is None else reading.base_revision
+                    ),
                     attempts=study.c.attempts + 1,
-                    token=token,
+                    token=claim.token,
                     owner=owner,
                     lease_until=now + lease_s,
                 )
             )
-            predecessor = select(report.c.sop_instance_uid).where(
-                report.c.study_id == row.id, report.c.version == row.report_version
-            )
-            first = row.report_version == 0
-            return StudyJob(
-                id=StudyId(row.id),
-                study_instance_uid=row.study_instance_uid,
-                version=row.report_version + 1,
-                predecessor_uid=None if first else connection.execute(predecessor).scalar_one(),
-                token=Token(token),
-                instances=answered(connection, instance.c.study_id == row.id),
-            )
+            if reading is not None:
+                return claim
+            return replace(claim, instances=answered(connection, instance.c.study_id == row.id))
 
     def reported(
         self, claim: StudyJob, made: NewReport, pacs: Sequence[str], now: float
     ) -> ReportId:
         """Store the report and one delivery for each PACS. Raises LostClaim.
 
-        A result that came after the claim makes the study due again.
+        A result that came after the claim makes the study due again, and so does a review.
         """
         unchanged = study.c.revision == study.c.claimed_revision
+        if claim.version > 1:
+            unchanged &= ~waits(study.c.id)
         with self._database.write() as connection:
+            if claim.reading is not None:
+                mark_said(connection, claim.reading, claim.version)
             revision = connection.execute(
                 _held(claim)
                 .values(
@@ -199,6 +210,23 @@ def _oldest_unknown(state: JobState) -> ColumnElement[float]:
     return func.coalesce(oldest, _NEVER)
 
 
+def _after(connection: Connection, claim: StudyJob) -> StudyJob:
+    """Complete a claim on a study that has a report."""
+    found = whereabouts(connection, claim.id, claim.version)
+    reading, said = None, tuple[Review, ...]()
+    if found.waits is not None:
+        reading = reading_of(connection, claim.id, ReviewId(found.waits))
+    elif found.said:
+        said = said_before(connection, claim.id)
+    return replace(
+        claim,
+        predecessor_uid=found.predecessor_uid,
+        reading=reading,
+        said=said,
+        sent=bool(found.sent),
+    )
+
+
 def _held(claim: StudyJob) -> Update:
     return (
         update(study)
@@ -221,6 +249,7 @@ def _insert_report(
             study_id=claim.id,
             version=claim.version,
             revision=revision,
+            review_id=None if claim.reading is None else claim.reading.last.id,
             sop_instance_uid=made.sop_instance_uid,
             sop_class_uid=made.sop_class_uid,
             sha256=made.sha256,

@@ -24,6 +24,7 @@ class Group:
     algorithm: str
     source: Reference | None
     explanation: Reference | None
+    tracking_uid: str
     comments: tuple[str, ...] = field(default=())
 
 
@@ -78,6 +79,7 @@ def _group(item: Dataset) -> Group:
         algorithm=" ".join(texts(item, codes.SOFTWARE_VERSION)),
         source=_reference(sources),
         explanation=_reference(children(item, codes.EXPLANATION)),
+        tracking_uid="".join(str(child.UID) for child in children(item, codes.TRACKING_UID)),
         comments=tuple(texts(item, codes.COMMENT)),
     )
 

@@ -30,6 +30,7 @@ from daemon.report.picture import draw
 from daemon.report.presentation import build_contours
 from daemon.report.presentation import series_uid as contour_series
 from daemon.report.regions import Activation, activation
+from daemon.report.reviewed import review_version, with_reviews
 from daemon.report.subject import Device, Image, Mark
 from storage.errors import ObjectDamaged, ObjectMissing
 from storage.objects import ObjectStore
@@ -105,7 +106,20 @@ def build_study(
         album.add(source, number)
     notes = ["Heat maps are missing: they could not be drawn."] if album.faults else []
     dataset = build_report(study, headers, device, created_at, album.marks, notes)
+    if study.said:
+        dataset = with_reviews(dataset, study.said)
     return StudyReport(_checked(dataset), tuple(album.objects), tuple(album.faults))
+
+
+def build_reading(study: StudyJob, read: Read, created_at: float) -> StudyReport:
+    """Build and check the version that says a review; what it refers to is there already.
+
+    Raises ReportError, ReportInvalid, ObjectMissing and ObjectDamaged.
+    """
+    if study.reading is None:
+        raise ReportError("No review waits for a version of this study's report.")
+    dataset = review_version(study, study.reading, read(study.reading.base_sha256), created_at)
+    return StudyReport(_checked(dataset), (), ())
 
 
 class _Source:

@@ -15,6 +15,8 @@ from storage.schema.pipeline import (
     result,
     study,
 )
+from storage.schema.reviews import label, review, review_answer
+from storage.schema.worklist import image_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
@@ -26,12 +28,18 @@ __all__ = [
     "companion",
     "delivery",
     "finding",
+    "image_header",
     "instance",
     "job",
+    "label",
     "metadata",
     "peer",
     "report",
     "result",
+    "review",
+    "review_answer",
     "session",
     "study",
+    "study_finding",
+    "study_header",
 ]

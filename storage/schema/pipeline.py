@@ -136,15 +136,25 @@ report = Table(
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey("study.id"), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("revision", Integer, nullable=False),  # of the study, when the report was claimed
+    Column("revision", Integer, nullable=False),  # of the study: which results it shows
+    # The review that it was made for; none: it was made of results. Of both there is one.
+    Column("review_id", ForeignKey("review.id")),
     uid("sop_instance_uid"),
     uid("sop_class_uid"),
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", Integer, nullable=False),
     time("created_at"),
     UniqueConstraint("study_id", "version"),
-    UniqueConstraint("study_id", "revision"),
     UniqueConstraint("sop_instance_uid"),
+    UniqueConstraint("review_id"),
+)
+Index(
+    "uq_report_results",
+    report.c.study_id,
+    report.c.revision,
+    unique=True,
+    sqlite_where=report.c.review_id.is_(None),
+    postgresql_where=report.c.review_id.is_(None),
 )
 
 # An object beside a report. Its UID comes of what it shows, so that a later version of the report

@@ -151,11 +151,11 @@ def test_a_repeated_image_is_found_by_index(storage: Storage) -> None:
     assert "uq_instance_" in found[-1][0] or "sqlite_autoindex_instance" in found[-1][0]
 
 
-def test_finish_is_five_statements_by_key(storage: Storage) -> None:
+def test_finish_is_nine_statements_by_key(storage: Storage) -> None:
     claimed = storage.queue.claim("w1", 60, 2e6)
     assert claimed is not None
     found = plans(storage, lambda: storage.queue.finish(claimed, analysed(), "9.5", 0, 2e6))
-    assert len(found) == 5
+    assert len(found) == 9  # of them four for the list
     assert_indexed(found)
 
 

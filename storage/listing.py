@@ -1,0 +1,220 @@
+"""The rows that a list is made of, written within the transaction of whoever changes a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    String,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from storage.database import insert_or
+from storage.headers import (
+    Headers,
+    HeaderState,
+    ImageHeader,
+    StudyHeader,
+    searched,
+    urgency,
+)
+from storage.records import InstanceId, ResultStatus, StudyId
+from storage.schema import finding, image_header, instance, result, study, study_finding
+from storage.schema import study_header as listed
+from storage.schema.worklist import SEARCHED
+
+STUDY_TEXTS = tuple(field.name for field in fields(StudyHeader))
+_LENGTHS = {name: cast("String", listed.c[name].type).length for name in STUDY_TEXTS}
+IMAGE_VALUES = tuple(field.name for field in fields(ImageHeader) if field.name != "pixels")
+
+NEXT_CHANGE: ScalarSelect[int] = (
+    select(func.coalesce(func.max(listed.c.changed), 0) + 1).correlate(None).scalar_subquery()
+)
+"""Of any row; within a write transaction no other takes the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A finding in an image of the study."""
+
+    name: str
+    meaning: str
+    probability: float
+    present: bool
+
+
+def list_study(
+    connection: Connection, study_id: StudyId, header: StudyHeader | None = None
+) -> None:
+    """Bring a study's row up to its results; a study with a new result is to be reviewed again.
+
+    What the study's first image said stays, and what a later one says besides is added: a study
+    does not change its patient.
+    """
+    before = connection.execute(_study(study_id)).one()
+    found = [_Found(*row) for row in connection.execute(_findings(study_id))]
+    top = max(found, key=lambda one: (one.present, one.probability), default=None)
+    known = _merged(_header(before), header or StudyHeader())
+    state = before.header or HeaderState.MISSING
+    order = {
+        "urgency": _urgency(top, reviewed=False),
+        "first_received_at": before.first_received_at,
+    }
+    values: dict[str, Any] = {
+        **order,
+        "reviewed": False,
+        "reviewed_at": None,
+        "reviewed_by": None,
+        "changed": NEXT_CHANGE,
+        "header": state if header is None else HeaderState.READ,
+        "images": before.images,
+        "not_analysed": before.not_analysed,
+        "flagged": top is not None and top.present,
+        "top_probability": top and top.probability,
+        "top_finding": top and top.name,
+        "top_meaning": top and top.meaning,
+        **_texts(known),
+    }
+    new = insert_or(connection, listed).values(study_id=study_id, **values)
+    connection.execute(new.on_conflict_do_update(index_elements=["study_id"], set_=values))
+    present = sorted({one.name for one in found if one.present})
+    if before.flagged:
+        connection.execute(delete(study_finding).where(study_finding.c.study_id == study_id))
+    if present:
+        connection.execute(
+            insert(study_finding).values(study_id=study_id, **order),
+            [{"name": name} for name in present],
+        )
+
+
+def put_image(connection: Connection, instance_id: InstanceId, header: ImageHeader) -> None:
+    """Keep an image's header, in place of one that it had."""
+    values = {name: getattr(header, name) for name in IMAGE_VALUES}
+    values["pixels"] = json.dumps(header.pixels, separators=(",", ":"))
+    new = insert_or(connection, image_header).values(instance_id=instance_id, **values)
+    connection.execute(new.on_conflict_do_update(index_elements=["instance_id"], set_=values))
+
+
+def list_result(
+    connection: Connection, instance_id: InstanceId, study_id: StudyId, headers: Headers | None
+) -> None:
+    """List a result that was just written, with what its image's dataset says."""
+    list_study(connection, study_id, None if headers is None else headers.study)
+    if headers is not None:
+        put_image(connection, instance_id, headers.image)
+
+
+def fill_study(connection: Connection, study_id: StudyId, headers: Iterable[StudyHeader]) -> None:
+    """Give a study of before its header; none: no image of it can be read.
+
+    Its results did not change, and neither does its place in the list.
+    """
+    known, read = _header(connection.execute(_study(study_id)).one()), False
+    for header in headers:
+        known, read = _merged(known, header), True
+    connection.execute(
+        update(listed)
+        .where(listed.c.study_id == study_id)
+        .values(
+            header=HeaderState.READ if read else HeaderState.UNREADABLE,
+            changed=NEXT_CHANGE,
+            **_texts(known),
+        )
+    )
+
+
+def mark_review(
+    connection: Connection, study_id: StudyId, by: str | None, at: float | None
+) -> None:
+    """Note in the list who has reviewed a study, or None that it is to be reviewed."""
+    query = select(listed.c.flagged, listed.c.top_probability).where(listed.c.study_id == study_id)
+    row = connection.execute(query).first()
+    if row is None:
+        return
+    place = urgency(reviewed=by is not None, flagged=row.flagged, probability=row.top_probability)
+    connection.execute(
+        update(listed)
+        .where(listed.c.study_id == study_id)
+        .values(
+            reviewed=by is not None,
+            reviewed_by=by,
+            reviewed_at=at,
+            urgency=place,
+            changed=NEXT_CHANGE,
+        )
+    )
+    if row.flagged:
+        connection.execute(
+            update(study_finding).where(study_finding.c.study_id == study_id).values(urgency=place)
+        )
+
+
+def _study(study_id: StudyId) -> Select[Any]:
+    """Select what the row says so far, and what it has to say now."""
+    of_study = instance.c.study_id == study_id
+
+    def over_results(value: ColumnElement[Any]) -> ScalarSelect[Any]:
+        joined = select(value).select_from(instance).join(result)
+        return joined.where(of_study).correlate(None).scalar_subquery()
+
+    unanalysed = case((result.c.status == ResultStatus.NOT_ANALYSED, 1), else_=0)
+    first = func.coalesce(over_results(func.min(instance.c.received_at)), study.c.last_received_at)
+    return (
+        select(
+            listed.c.flagged,
+            listed.c.header,
+            *(listed.c[name] for name in STUDY_TEXTS),
+            over_results(func.count()).label("images"),
+            func.coalesce(over_results(func.sum(unanalysed)), 0).label("not_analysed"),
+            first.label("first_received_at"),
+        )
+        .select_from(study)
+        .outerjoin(listed, listed.c.study_id == study.c.id)
+        .where(study.c.id == study_id)
+    )
+
+
+def _findings(study_id: StudyId) -> Select[Any]:
+    """Select every finding of every image: a study with findings has few images."""
+    columns = (finding.c.name, finding.c.code_meaning, finding.c.probability, finding.c.present)
+    return (
+        select(*columns)
+        .select_from(instance)
+        .join(result, result.c.instance_id == instance.c.id)
+        .join(finding, finding.c.result_id == result.c.id)
+        .where(instance.c.study_id == study_id)
+    )
+
+
+def _urgency(top: _Found | None, *, reviewed: bool) -> float:
+    if top is None:
+        return urgency(reviewed=reviewed, flagged=False, probability=None)
+    return urgency(reviewed=reviewed, flagged=top.present, probability=top.probability)
+
+
+def _header(row: Any) -> StudyHeader:
+    return StudyHeader(**{name: getattr(row, name) or "" for name in STUDY_TEXTS})
+
+
+def _merged(known: StudyHeader, more: StudyHeader) -> StudyHeader:
+    return replace(
+        known,
+        **{name: getattr(more, name) for name in STUDY_TEXTS if not getattr(known, name)},
+    )
+
+
+def _texts(header: StudyHeader) -> dict[str, str]:
+    texts = {name: getattr(header, name)[:length] for name, length in _LENGTHS.items()}
+    return texts | {"search": searched(header)[:SEARCHED]}
