@@ -135,7 +135,7 @@ export class Panel {
       const form = verified ? '✓ verified' : 'not verified';
       lines.push(el('p', {}, `Report version ${version}, ${form}`));
       for (const { pacs, state } of deliveries) {
-        const there = state === 'stored' || state === 'committed';
+        const there = ['stored', 'committing', 'committed'].includes(state);
         const text = there ? `in ${pacs}` : `on its way to ${pacs}; it is sent as soon as ${pacs} answers`;
         const dead = state === 'dead';
         lines.push(

@@ -16,7 +16,7 @@ export interface StudyImage {
   rows: number | null;
   columns: number | null;
   view_position: string;
-  file: string;
+  file: string | null;
   status: 'analysed' | 'not_analysed';
   reason_code: string | null;
   reason: string | null;
