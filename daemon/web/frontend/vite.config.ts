@@ -82,11 +82,11 @@ const manifest: Plugin = {
       files[name] = sha256(made.type === 'chunk' ? made.code : made.source);
     }
     const chunks = Object.values(bundle).filter((made) => made.type === 'chunk');
-    const viewer = chunks.find((chunk) => chunk.name === 'viewer');
+    const named = (name: string) => chunks.find((chunk) => chunk.name === name)!.fileName;
     const text = {
       sources: sourcesDigest(),
-      entry: 'study.js',
-      preload: viewer === undefined ? [] : [viewer.fileName],
+      entry: named('study'),
+      preload: [named('viewer')],
       files: Object.fromEntries(Object.entries(files).sort()),
     };
     this.emitFile({
@@ -97,7 +97,7 @@ const manifest: Plugin = {
   },
 };
 
-// Beside the entry, everything is named by its content and may be kept by a browser for ever
+// Everything is named by its content and may be kept by a browser for ever
 const names = {
   entryFileNames: 'assets/[name]-[hash].js',
   chunkFileNames: 'assets/[name]-[hash].js',
@@ -109,6 +109,8 @@ export default defineConfig({
   base: './',
   resolve: {
     alias: [
+      // A writer of XML, which the loader's packages bring along and a viewer has no use for.
+      { find: /^xmlbuilder2$/, replacement: join(here, 'src/no-xml.ts') },
       // The listener takes no JPEG XL: its decoder, a megabyte, is left out.
       { find: /^@cornerstonejs\/codec-libjxl\/decodewasmjs$/, replacement: join(here, 'src/no-jpegxl.ts') },
       { find: /^@cornerstonejs\/codec-libjxl\/decodewasm$/, replacement: join(here, 'src/no-jpegxl.txt') },
@@ -125,7 +127,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 4000,
     rollupOptions: {
       input: { study: join(here, 'src/main.ts') },
-      output: { ...names, entryFileNames: '[name].js' },
+      output: names,
     },
   },
   plugins: [remember(), manifest],

@@ -45,14 +45,10 @@ def show(
 
 @cache
 def viewer() -> dict[str, Any]:
-    """What the build of the viewer consists of; its version is in the address of its entry."""
+    """What to load of the viewer's build: names that change with their content."""
     path = HERE / "static" / "viewer" / "manifest.json"
     built: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        "entry": built["entry"],
-        "version": built["files"][built["entry"]][:12],
-        "preload": built["preload"],
-    }
+    return {"entry": built["entry"], "preload": built["preload"]}
 
 
 def day(text: str) -> str:
