@@ -38,6 +38,7 @@ class Event(StrEnum):
     INSTANCE_RETRIED = "instance.retried"
     INSTANCE_QUARANTINED = "instance.quarantined"
     REVIEW_EFFECTIVE = "review.effective"  # it can no longer be undone; a version is to say it
+    HEADER_UNREADABLE = "header.unreadable"  # a fault of ours: the list shows the study without
     CLAIM_LOST = "claim.lost"
     REPORT_BUILT = "report.built"
     REPORT_FAILED = "report.failed"

@@ -23,6 +23,7 @@ from classifier.errors import ClassifierError, NotEligible, Undecodable
 from daemon import logs, process
 from daemon.errors import EndedProcess, NoStudy
 from daemon.events import Event
+from daemon.headers import Backlog, read_headers
 from daemon.report import Device
 from daemon.report.attention import pack
 from daemon.report.reviewed import is_corrected, is_positive
@@ -31,6 +32,7 @@ from daemon.settings import Settings
 from daemon.uids import is_own
 from storage.database import Database, open_database
 from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError, SyncFailed
+from storage.headers import Headers
 from storage.objects import ObjectStore, RecentObjects
 from storage.queue import Queue
 from storage.records import Job, Result, ResultStatus, StudyJob
@@ -54,6 +56,7 @@ class Opened:
     job: Job
     started: float
     study_uid: str | None = None
+    headers: Headers | None = None
     own: bool = False
     image: PreparedImage | None = None
     error: Exception | None = None
@@ -148,12 +151,20 @@ class Worker:
             raise EndedProcess("reading it ended the process")
         dataset = read_object(self._recent.read(opened.job.instance.arrival.sha256))
         opened.study_uid = _study_of(dataset)
+        opened.headers = self._headers(dataset)
         if attempts > ATTEMPTS:
             # The attempts before ended with the process, or were killed for their lease
             raise EndedProcess("decoding ended the process")
         opened.own = is_own(dataset)
         if not opened.own:
             opened.image = self._classifier.prepare(dataset)
+
+    def _headers(self, dataset: Dataset) -> Headers | None:
+        try:
+            return read_headers(dataset)
+        except Exception as error:  # noqa: BLE001 - an image is not lost to what a list shows of it
+            self._log.error(Event.HEADER_UNREADABLE, **logs.whereabouts(error))
+            return None
 
     def _answer_instance(self, opened: Opened) -> None:
         job, study_uid = opened.job, opened.study_uid
@@ -169,18 +180,19 @@ class Worker:
             result = self._result(opened)
             quiet_s = self._settings.report.study_quiet_s
             with self._database.write():  # one commit for both
-                self._queue.finish(job, result, str(study_uid), quiet_s, self._clock())
+                now = self._clock()
+                self._queue.finish(job, result, str(study_uid), quiet_s, now, opened.headers)
                 self._due = self._claim_study()
             self._log_result(log, result, opened.started)
         except LostClaim:
             log.warning(Event.CLAIM_LOST)
         except (Undecodable, NoStudy, EndedProcess, ObjectMissing, ObjectDamaged) as error:
             code = _QUARANTINE_CODES[type(error)]
-            self._quarantine(log, job, code, str(error), study_uid)
+            self._quarantine(log, opened, code, str(error))
         except SyncFailed:
             raise
         except Exception as error:  # noqa: BLE001 - the next image must not suffer from this one
-            self._put_back(log, job, error, study_uid)
+            self._put_back(log, opened, error)
 
     def _result(self, opened: Opened) -> Result:
         """Classify. Raises what opening raised, unless it is an answer to a known study."""
@@ -204,14 +216,13 @@ class Worker:
     def _put_back(
         self,
         log: structlog.typing.FilteringBoundLogger,
-        job: Job,
+        opened: Opened,
         error: Exception,
-        study_uid: str | None,
     ) -> None:
-        where = logs.whereabouts(error)
+        job, where = opened.job, logs.whereabouts(error)
         if job.attempts >= ATTEMPTS:
             reason = f"{where['error']} at {where['at']}, {job.attempts} times"
-            self._quarantine(log, job, "failed", reason, study_uid)
+            self._quarantine(log, opened, "failed", reason)
             return
         now = self._clock()
         try:
@@ -224,14 +235,14 @@ class Worker:
     def _quarantine(
         self,
         log: structlog.typing.FilteringBoundLogger,
-        job: Job,
+        opened: Opened,
         code: str,
         reason: str,
-        study_uid: str | None,
     ) -> None:
+        quiet_s, now = self._settings.report.study_quiet_s, self._clock()
         try:
             self._queue.quarantine(
-                job, code, reason, self._clock(), study_uid, self._settings.report.study_quiet_s
+                opened.job, code, reason, now, opened.study_uid, quiet_s, opened.headers
             )
         except LostClaim:
             log.warning(Event.CLAIM_LOST)
@@ -314,10 +325,11 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root)
     worker = Worker(settings, objects, database, classifier, owner, bells)
+    backlog = Backlog(database, objects)
     log.info(Event.WORKER_READY, model=classifier.version, engine=classifier.engine.name)
     while not stop or worker.holds:
         try:
-            busy = worker.step(ahead=not stop)
+            busy = worker.step(ahead=not stop) or (not stop and backlog.step())
         except SyncFailed:
             # What the disk holds now is unknown: no further write, a new process
             log.critical(Event.FAULT, reason="fsync failed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Connection, insert, select
 
 from storage.errors import ReviewRefused
@@ -35,6 +37,7 @@ def put_answers(
         return
     images = _images(connection, study_id)
     known = _said_by_readers(connection, study_id) | _said_by_computer(connection, study_id)
+    vocabulary = {coded.name: coded for coded, _ in known.values()}
     rows: dict[_Key, dict[str, object]] = {}
     for given in new.answers:
         instance_id = images.get(given.sop_instance_uid)
@@ -43,7 +46,8 @@ def put_answers(
         key = (instance_id, given.finding)
         if key in rows:
             raise ReviewRefused(f"{_shown(given)} is answered twice.")
-        coded, present = _meaning(given, new.kind, known.get(key))
+        named = given if given.coded else replace(given, coded=vocabulary.get(given.finding))
+        coded, present = _meaning(named, new.kind, known.get(key))
         rows[key] = {
             "review_id": review_id,
             "position": len(rows),

@@ -16,9 +16,8 @@ Frame = tuple[tuple[int, int], ...]
 class HeaderState(StrEnum):
     """Whether a study's header is known."""
 
-    MISSING = "missing"  # of a release that kept none: to be read from the stored images
+    MISSING = "missing"  # no image of it was read, or by a release that kept no header
     READ = "read"
-    UNREADABLE = "unreadable"  # no image of it can be read, or none is kept any more
 
 
 @dataclass(frozen=True, slots=True)

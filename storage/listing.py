@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -116,22 +115,13 @@ def list_result(
         put_image(connection, instance_id, headers.image)
 
 
-def fill_study(connection: Connection, study_id: StudyId, headers: Iterable[StudyHeader]) -> None:
-    """Give a study of before its header; none: no image of it can be read.
-
-    Its results did not change, and neither does its place in the list.
-    """
-    known, read = _header(connection.execute(_study(study_id)).one()), False
-    for header in headers:
-        known, read = _merged(known, header), True
+def fill_study(connection: Connection, study_id: StudyId, header: StudyHeader) -> None:
+    """Give a study of before what an image of it says; its place in the list stays."""
+    known = _merged(_header(connection.execute(_study(study_id)).one()), header)
     connection.execute(
         update(listed)
         .where(listed.c.study_id == study_id)
-        .values(
-            header=HeaderState.READ if read else HeaderState.UNREADABLE,
-            changed=NEXT_CHANGE,
-            **_texts(known),
-        )
+        .values(header=HeaderState.READ, changed=NEXT_CHANGE, **_texts(known))
     )
 
 

@@ -114,11 +114,6 @@ class Reviews:
                 review.c.id,
             )
 
-    def show(self, review_id: ReviewId) -> tuple[Review, ...]:
-        """Return a review, or nothing."""
-        with self._database.read() as connection:
-            return to_reviews(connection, review.c.id == review_id, review.c.id)
-
     def due(self, now: float) -> list[ReviewId]:
         """Return the reviews whose time to be undone has ended, the longest ago first."""
         with self._database.read() as connection:

@@ -83,14 +83,16 @@ def _transfer_syntax(content: bytes) -> str:
     return text(meta, "TransferSyntaxUID")
 
 
-def _is_date(value: str) -> bool:
+def is_date(value: str) -> bool:
+    """Tell whether this is a DA value, for instance "20250301"."""
     try:
         return bool(re.fullmatch(r"\d{8}", value) and datetime.strptime(value, "%Y%m%d"))
     except ValueError:
         return False
 
 
-def _is_time(value: str) -> bool:
+def is_time(value: str) -> bool:
+    """Tell whether this is a TM value, for instance "120000.25"."""
     return bool(re.fullmatch(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", value))
 
 
@@ -116,11 +118,11 @@ def _any(_: str) -> bool:
 _REQUIRED: dict[str, Callable[[str], bool]] = {
     "PatientName": _any,
     "PatientID": _any,
-    "PatientBirthDate": _is_date,
+    "PatientBirthDate": is_date,
     "PatientSex": _is_sex,
     "StudyID": _any,
-    "StudyDate": _is_date,
-    "StudyTime": _is_time,
+    "StudyDate": is_date,
+    "StudyTime": is_time,
     "AccessionNumber": _any,
     "ReferringPhysicianName": _any,
 }

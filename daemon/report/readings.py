@@ -26,6 +26,7 @@ IN_PART = (
     "This is decision support by computer, not a diagnosis. "
     "A radiologist has read a part of it: this version also has what no radiologist has verified."
 )
+NOT_STATED = "Not stated"  # an organization that nobody has named; the standard wants one
 _COMPUTER = "The computer had reported: "
 
 
@@ -70,7 +71,7 @@ def _verify(made: Dataset, review: Said) -> None:
     made.VerificationFlag, made.PreliminaryFlag = "VERIFIED", "FINAL"
     moment = moment_of(review.at, str(made.get("TimezoneOffsetFromUTC") or ""))
     observer = Dataset()
-    observer.VerifyingOrganization = review.reviewer.organization or None
+    observer.VerifyingOrganization = review.reviewer.organization or NOT_STATED
     observer.VerificationDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
     observer.VerifyingObserverName = review.reviewer.name
     observer.VerifyingObserverIdentificationCodeSequence = []

@@ -22,6 +22,7 @@ from daemon.report.subject import plain
 
 UNICODE = "ISO_IR 192"
 _DELIMITERS = {0x5C, 0x5E, 0x3D}
+_DEFAULT = {"", "ISO_IR 6", "ISO 2022 IR 6"}
 _LONGEST = 64  # characters of one component group of a name (PS3.5 table 6.2-1)
 
 
@@ -46,10 +47,24 @@ def settle(dataset: Dataset, reviews: Sequence[Said]) -> tuple[Dataset, tuple[Sa
 
 def holds(dataset: Dataset, value: str) -> bool:
     """Whether the report's character set has every character of a text."""
-    encodings = convert_encodings(dataset.get("SpecificCharacterSet"))
+    terms = _terms(dataset)
+    if terms[0] in _DEFAULT and _beyond_ascii(value):
+        return False
+    encodings = convert_encodings(terms)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return decode_bytes(encode_string(value, encodings), encodings, _DELIMITERS) == value
+
+
+def _terms(dataset: Dataset) -> list[str]:
+    declared = dataset.get("SpecificCharacterSet") or ""
+    return [declared] if isinstance(declared, str) else [str(term or "") for term in declared]
+
+
+def _beyond_ascii(value: str) -> bool:
+    """Whether pydicom, which takes Latin-1 for the default repertoire, would make bytes of a text
+    that are none of it."""
+    return any("\x80" <= c <= "\xff" for c in value)
 
 
 def in_unicode(dataset: Dataset) -> Dataset | None:
@@ -63,6 +78,9 @@ def in_unicode(dataset: Dataset) -> Dataset | None:
         made.decode()
         texts = [str(one.value) for one in made.iterall() if one.VR != "SQ"]
         if any("\ufffd" in value for value in texts):
+            return None
+        ascii_only = all(term in _DEFAULT for term in _terms(dataset))
+        if ascii_only and any(_beyond_ascii(value) for value in texts):
             return None
         if any("SpecificCharacterSet" in item for item in _items(made)):
             return None

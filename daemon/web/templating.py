@@ -28,6 +28,7 @@ class Place:
 # In this order; a place whose page is not part of the service is not shown.
 PLACES = (
     Place("Worklist", "/worklist", (Role.RADIOLOGIST,)),
+    Place("Agreement", "/agreement", (Role.RADIOLOGIST, Role.ADMINISTRATOR)),
     Place("System", "/system", (Role.ADMINISTRATOR,)),
     Place("Queue", "/queue", (Role.ADMINISTRATOR,)),
     Place("Deliveries", "/deliveries", (Role.ADMINISTRATOR,)),

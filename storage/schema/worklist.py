@@ -66,7 +66,6 @@ study_header = Table(
     _text("referring_physician", 324),
     _text("search", SEARCHED),  # name, ids and accession number, casefolded
     Index("ix_study_header_changed", "changed"),
-    Index("ix_study_header_header", "header"),
     Index("ix_study_header_patient", "patient_id", "issuer"),
     Index("ix_study_header_accession", "accession_number"),
     Index("ix_study_header_station", "station", "urgency", "first_received_at", "study_id"),

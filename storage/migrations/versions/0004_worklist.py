@@ -22,7 +22,6 @@ TEXTS = {
 }  # fmt: skip
 INDEXES = {
     "changed": ("changed",),
-    "header": ("header",),
     "patient": ("patient_id", "issuer"),
     "accession": ("accession_number",),
     "station": ("station", "urgency", "first_received_at", "study_id"),
@@ -50,7 +49,7 @@ def _text(name: str, length: int) -> sa.Column[str]:
 
 def _study_headers() -> None:
     states = sa.Enum(
-        "missing", "read", "unreadable",
+        "missing", "read",
         name="header", native_enum=False, create_constraint=True, length=16,
     )  # fmt: skip
     op.create_table(
