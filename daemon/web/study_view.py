@@ -10,7 +10,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from daemon.findings import CATALOGUE
 from daemon.web.access import Person, Role, Scope
+from daemon.web.blinded import withheld
+from daemon.web.context import Site
 from storage.database import Database
 from storage.errors import NotFound
 from storage.records import AnsweredInstance, Attention, Finding, Result, ResultStatus
@@ -29,6 +32,14 @@ class PatientView:
     id: str
     birth_date: str
     sex: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A finding that may be named of an image."""
+
+    name: str
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class ImageView:
     reason_code: str | None
     reason: str | None
     model: str | None
+    looked_for: list[Named]  # withheld from nobody: it is the model's list
     findings: list[FindingView]
 
 
@@ -105,14 +117,6 @@ class ReportView:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A finding that may be named of an image."""
-
-    name: str
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
 class StudyView:
     """A study; `version` is of the report that a review is written on, 0 before the first."""
 
@@ -156,11 +160,6 @@ class MapView:
     placement: PlacementView
 
 
-def withheld(database: Database, person: Person, study_uid: str) -> bool:
-    """Whether the person reads blinded and has not stated yet what they see."""
-    return person.blinded and not Reviews(database).first_read_done(study_uid, person.account)
-
-
 def may_review(person: Person) -> bool:
     """Whether the person may write a review."""
     if person.scopes is not None:
@@ -168,14 +167,15 @@ def may_review(person: Person) -> bool:
     return person.role is Role.RADIOLOGIST
 
 
-def study_view(database: Database, person: Person, study_uid: str) -> StudyView:
+def study_view(here: Site, person: Person, study_uid: str) -> StudyView:
     """Return the study as the person may see it. Raises NotFound."""
+    database = here.database
     worklist = Worklist(database)
     row = worklist.study(study_uid)
     if row is None:
         raise NotFound(f"There is no study {study_uid}.")
     answered = {one.instance.id: one for one in Studies(database).show(study_uid).instances}
-    hidden = withheld(database, person, study_uid)
+    hidden = withheld(here, person, study_uid)
     stored = [one for one in worklist.images(study_uid) if one.instance.id in answered]
     images = [_image(one, answered[one.instance.id], hidden=hidden) for one in stored]
     header = row.header
@@ -202,13 +202,11 @@ def study_view(database: Database, person: Person, study_uid: str) -> StudyView:
     )
 
 
-def heat_map(
-    database: Database, person: Person, study_uid: str, sop_uid: str, name: str
-) -> MapView:
+def heat_map(here: Site, person: Person, study_uid: str, sop_uid: str, name: str) -> MapView:
     """Return one finding's map. Raises NotFound, also where the result is withheld."""
-    if withheld(database, person, study_uid):
+    if withheld(here, person, study_uid):
         raise NotFound("The computer's result is withheld until your first read is stored.")
-    for one in Studies(database).show(study_uid).instances:
+    for one in Studies(here.database).show(study_uid).instances:
         if one.instance.arrival.sop_instance_uid == sop_uid:
             values = _map_of(one.result, name)
             if values is not None and one.result.attention is not None:
@@ -251,6 +249,7 @@ def _image(stored: StoredImage, answered: AnsweredInstance, *, hidden: bool) -> 
         reason_code=result.reason_code,
         reason=result.reason,
         model=result.bundle,
+        looked_for=[Named(found.name, found.code_meaning) for found in result.findings],
         findings=[]
         if hidden
         else [
@@ -304,11 +303,8 @@ def _report(database: Database, study_uid: str) -> ReportView | None:
 
 
 def _vocabulary(answered: Iterable[AnsweredInstance]) -> list[Named]:
-    """The findings that any image of the study was looked at for."""
-    found = {
-        one.name: one.code_meaning
-        for image in answered
-        if image.result.status is ResultStatus.ANALYSED
-        for one in image.result.findings
-    }
+    """The findings that may be added, and those that any image was looked at for."""
+    found = {one.name: one.code_meaning for one in CATALOGUE.values()}
+    for image in answered:
+        found |= {one.name: one.code_meaning for one in image.result.findings}
     return [Named(name, meaning) for name, meaning in found.items()]

@@ -30,7 +30,7 @@ class NextStudy:
 @router.get("/{study_uid}")
 def show(study_uid: Uid, here: Here, person: Reader) -> StudyView:
     """A study with its images, results, earlier studies, reviews and report."""
-    view = study_view(here.database, person, study_uid)
+    view = study_view(here, person, study_uid)
     Audit(here.database).study_read(person.login, study_uid, here.clock())
     return view
 
@@ -51,6 +51,6 @@ def show_map(
     person: Reader,
 ) -> MapView:
     """Where the model looked for a finding (Grad-CAM), on its coarse grid, and where that lies."""
-    view = heat_map(here.database, person, study_uid, sop_uid, finding)
+    view = heat_map(here, person, study_uid, sop_uid, finding)
     Audit(here.database).study_read(person.login, study_uid, here.clock())
     return view

@@ -34,8 +34,15 @@ async function refused(response: Response): Promise<never> {
   throw new Failed(said || `The server answered ${response.status}.`, response.status);
 }
 
-export async function ask(url: string, method = 'GET', body?: unknown): Promise<Response> {
+/** `background`: nobody asked, so that it does not keep the session alive. */
+export async function ask(
+  url: string,
+  method = 'GET',
+  body?: unknown,
+  background = false,
+): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json' };
+  if (background) headers['X-Background'] = '1';
   if (method !== 'GET') headers['X-CSRF-Token'] = token();
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   let response: Response;
@@ -55,8 +62,8 @@ export async function ask(url: string, method = 'GET', body?: unknown): Promise<
   return response.ok ? response : refused(response);
 }
 
-export async function get<T>(url: string): Promise<T> {
-  return (await ask(url)).json() as Promise<T>;
+export async function get<T>(url: string, background = false): Promise<T> {
+  return (await ask(url, 'GET', undefined, background)).json() as Promise<T>;
 }
 
 /** The bytes of an object as they come, with how far they are: 0 to 1, or -1 where unknown. */

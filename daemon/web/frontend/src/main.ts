@@ -53,8 +53,8 @@ function trouble(error: unknown): void {
 
 // -- the study ---------------------------------------------------------------------------------
 
-async function renew(): Promise<void> {
-  study = await get<Study>(address);
+async function renew(background = false): Promise<void> {
+  study = await get<Study>(address, background);
   review.renew(study);
   stage.renew(study);
   choose(selected);
@@ -92,11 +92,13 @@ async function confirm(): Promise<void> {
     byId<HTMLTextAreaElement>('note').value = '';
     say(null);
     if (written.kind === 'first_read') {
+      study = await get<Study>(address);
+      review.carry(written, study);
       await renew();
-      say({ text: 'Your first read is stored. This is what the computer found: review it now.' });
+      say({ text: 'Your first read is stored. Beside it stands what the computer found: change what you see otherwise now, and confirm.' });
     } else {
       countDown(written);
-      for (const seconds of LOOK_AGAIN) setTimeout(() => void renew().catch(() => undefined), 1000 * seconds);
+      for (const seconds of LOOK_AGAIN) setTimeout(() => void renew(true).catch(() => undefined), 1000 * seconds);
       await renew();
     }
   } catch (error) {
@@ -248,6 +250,11 @@ async function start(): Promise<void> {
   const pending = undoable();
   if (pending !== null) countDown(pending);
   await stage.start();
+  // The report is made some seconds after the last image
+  const wait = setInterval(() => {
+    if (study.report !== null || study.withheld) clearInterval(wait);
+    else void renew(true).catch(() => undefined);
+  }, 3000);
 }
 
 void start();

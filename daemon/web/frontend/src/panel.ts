@@ -109,7 +109,7 @@ export class Panel {
   }
 
   private drawConfirm(study: Study): void {
-    const { agree, disagree, unsure } = this.review.counts;
+    const { agree, disagree, unsure, silent } = this.review.counts;
     const added = this.review.added.length;
     const first = study.withheld;
     const parts = [
@@ -117,10 +117,11 @@ export class Panel {
       [disagree, first ? 'absent' : 'disagreed'],
       [unsure, 'unsure'],
       [added, 'added'],
+      [silent, 'confirmed as reported'],
     ].filter(([count]) => count !== 0);
     const what = parts.map(([count, word]) => `${count} ${word}`).join(', ');
     byId('confirm-does').textContent = first ? 'Store my first read' : 'Confirm the study';
-    byId('confirm-says').textContent = what === '' ? 'with no answer to a finding' : what;
+    byId('confirm-says').textContent = what;
   }
 
   private drawReport(study: Study): void {
@@ -136,7 +137,7 @@ export class Panel {
       lines.push(el('p', {}, `Report version ${version}, ${form}`));
       for (const { pacs, state } of deliveries) {
         const there = ['stored', 'committing', 'committed'].includes(state);
-        const text = there ? `in ${pacs}` : `on its way to ${pacs}; it is sent as soon as ${pacs} answers`;
+        const text = there ? `stored in ${pacs}` : `on its way to ${pacs}; it is sent as soon as ${pacs} answers`;
         const dead = state === 'dead';
         lines.push(
           el('p', { class: there ? 'there' : 'waiting', 'data-delivery': state },
@@ -158,10 +159,12 @@ function bar(finding: Finding, selected: boolean): HTMLElement[] {
   const tick = el('i', { class: 'tick' });
   tick.style.left = `${100 * threshold}%`;
   const track = el('div', { class: 'track', 'aria-hidden': 'true' }, fill, tick);
+  const limit = `${percent(threshold)} %`;
   const side = el('span', { class: present ? 'side above' : 'side' },
-    present ? '▲ above threshold' : '▽ below threshold', ` ${percent(threshold)} %`); // prettier-ignore
+    present ? '▲ above ' : '▽ below ', el('span', { class: 'visually-hidden' }, 'threshold '), limit); // prettier-ignore
+  const row = el('div', { class: 'measure' }, track, side);
   const meaning = selected
-    ? el('p', { class: 'meaning' }, `Of 100 such images about ${percent(probability)} show it.`)
+    ? el('p', { class: 'meaning' }, `Of 100 such images about ${percent(probability)} show it. Threshold ${limit}.`)
     : null;
-  return [track, side, meaning].filter((one) => one !== null);
+  return [row, meaning].filter((one) => one !== null);
 }

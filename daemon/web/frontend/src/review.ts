@@ -53,9 +53,22 @@ export class Review {
 
   /** The study as it is now; what was said stays. */
   renew(study: Study): void {
-    const first = this.study.withheld && !study.withheld;
     this.study = study;
-    if (first) this.draft = { ...empty(), ...stored<Draft>(this.key) };
+  }
+
+  /** After a first read: what it stated, as answers to what the computer has now shown. */
+  carry({ draft }: Written, study: Study): void {
+    this.study = study;
+    this.draft = { ...draft, answers: {}, note: '' };
+    for (const image of study.images) {
+      for (const { name, present } of image.findings) {
+        const stated = draft.answers[`${image.sop_instance_uid}/${name}`] ?? 'disagree';
+        const same = (stated === 'agree') === present;
+        const answer = stated === 'unsure' ? 'unsure' : same ? 'agree' : 'disagree';
+        this.draft.answers[`${image.sop_instance_uid}/${name}`] = answer;
+      }
+    }
+    this.changed();
   }
 
   /** Without patient data: the study's UID, and nothing of the patient beside what was typed. */
@@ -103,10 +116,12 @@ export class Review {
     this.keep();
   }
 
-  /** How often each answer stands, with what Enter says of those not answered. */
-  get counts(): Record<Answer, number> {
-    const counts = { agree: 0, disagree: 0, unsure: 0 };
+  /** How often each answer stands, and how many findings have none. */
+  get counts(): Record<Answer | 'silent', number> {
+    const counts = { agree: 0, disagree: 0, unsure: 0, silent: 0 };
     for (const { answer } of this.answers()) counts[answer] += 1;
+    const all = this.study.images.flatMap((image) => asked(this.study, image));
+    counts.silent = all.length - counts.agree - counts.disagree - counts.unsure;
     return counts;
   }
 
@@ -116,13 +131,14 @@ export class Review {
   }
 
   private answers(): { sop_instance_uid: string; finding: string; answer: Answer }[] {
-    const silent: Answer = this.first ? 'disagree' : 'agree';
+    // Who reads first states each finding. A review answers what it wants to: what it leaves is
+    // confirmed as the report has it, and teaches the model nothing.
     return this.study.images.flatMap((image) =>
-      asked(this.study, image).map(({ name }) => ({
-        sop_instance_uid: image.sop_instance_uid,
-        finding: name,
-        answer: this.answer(image, name) ?? silent,
-      })),
+      asked(this.study, image).flatMap(({ name }) => {
+        const answer = this.answer(image, name) ?? (this.first ? 'disagree' : undefined);
+        const at = { sop_instance_uid: image.sop_instance_uid, finding: name };
+        return answer === undefined ? [] : [{ ...at, answer }];
+      }),
     );
   }
 
@@ -172,7 +188,7 @@ export class Review {
 /** The findings that a reader is asked about in an image. */
 export function asked(study: Study, image: StudyImage): { name: string; meaning: string }[] {
   if (image.status !== 'analysed') return [];
-  return study.withheld ? study.vocabulary : image.findings;
+  return study.withheld ? image.looked_for : image.findings;
 }
 
 /** The review that can still be taken back, of this study or of the one before. */

@@ -23,7 +23,12 @@ export function load(
   progress.set(key, hear);
   let made = decoded.get(key);
   if (made === undefined) {
-    made = bytes(image.file, (share) => hear.forEach((one) => one(share)))
+    const { file } = image;
+    const fetched =
+      file === null
+        ? Promise.reject(new Failed('', 410))
+        : bytes(file, (share) => hear.forEach((one) => one(share)));
+    made = fetched
       .then(async (data) => (await viewer).decode(data))
       .finally(() => progress.delete(key));
     decoded.set(key, made);
@@ -102,7 +107,7 @@ export class Slot {
         : 'What is stored is not what its header says: the object is damaged. It was not changed; the sender may have the original.';
     const again = el('button', { type: 'button', onclick: () => void this.show(image, title) }, 'Try again');
     this.message.replaceChildren(
-      el('strong', {}, `${title} cannot be shown.`),
+      el('strong', {}, `The image ${title} cannot be shown.`),
       el('p', {}, why),
       el('p', {}, 'The other images and the review are not affected. To report it, give your administrator this number:'),
       el('code', {}, image.sop_instance_uid),

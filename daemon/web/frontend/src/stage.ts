@@ -293,6 +293,7 @@ export class Stage {
     const shown = await this.prior.show(study.images[at], `Prior ${day(prior.study_date)} · ${study.images[at].view_position || 'view not stated'}`); // prettier-ignore
     if (!shown || this.prior.pane === null) return;
     this.bind(this.prior, this.prior.pane);
+    this.main.pane?.fit();
     this.told(this.prior);
   }
 
@@ -302,6 +303,7 @@ export class Stage {
     this.prior.figure.hidden = true;
     this.panes.classList.remove('two');
     byId('tool-prior').setAttribute('aria-pressed', 'false');
+    this.main.pane?.fit();
   }
 
   toggleLink(): void {
@@ -318,7 +320,7 @@ export class Stage {
     for (const id of ['priors', 'tool-prior', 'tool-link']) byId(id).hidden = priors.length === 0;
     choice.replaceChildren(
       ...priors.map((prior) =>
-        el('option', { value: prior.study_instance_uid }, `${day(prior.study_date)} ${prior.description}`.trim()),
+        el('option', { value: prior.study_instance_uid }, day(prior.study_date) || 'no date'),
       ),
     );
     choice.addEventListener('change', () => {

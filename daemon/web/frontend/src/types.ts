@@ -21,6 +21,7 @@ export interface StudyImage {
   reason_code: string | null;
   reason: string | null;
   model: string | null;
+  looked_for: { name: string; meaning: string }[];
   findings: Finding[];
 }
 

@@ -8,6 +8,7 @@
 import { cache, Enums, imageLoader, init, RenderingEngine, setUseCPURendering } from '@cornerstonejs/core';
 import type { Types } from '@cornerstonejs/core';
 import loader, { wadouri } from '@cornerstonejs/dicom-image-loader';
+import { logging } from '@cornerstonejs/metadata';
 
 export { Pane } from './pane';
 
@@ -22,6 +23,8 @@ function start(): RenderingEngine {
     init({ rendering: { useCPURendering: true } } as Parameters<typeof init>[0]);
     setUseCPURendering(true);
     cache.setMaxCacheSize(1 << 30);
+    // Its older reader of headers, which tells a damaged object apart, warns at each start
+    for (const name of ['wadouri', 'wadors']) logging.loaderLog.getLogger(name).setLevel('error');
     loader.init({ maxWebWorkers: 1, useLegacyMetadataProvider: true });
     engine = new RenderingEngine('study');
   }
