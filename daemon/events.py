@@ -18,6 +18,7 @@ class Event(StrEnum):
     DATABASE_MIGRATED = "database.migrated"
     CLAIMS_RELEASED = "claims.released"
     OBJECT_LOST = "object.lost"
+    OBJECT_DAMAGED = "object.damaged"  # its bytes are no longer those that came
 
     LISTENER_LISTENING = "listener.listening"
     LISTENER_OPEN_TO_ALL = "listener.open_to_all"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import unicodedata
 import zlib
-from contextlib import suppress
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
@@ -21,11 +20,12 @@ from pydicom.tag import BaseTag, Tag
 from classifier.decode import DECODE_FAULTS, NATIVE, read_object
 from classifier.errors import ClassifierError
 from daemon.report.header import is_date, is_offset, is_time, numbers, values
+from storage.catalogue import Catalogue
 from storage.database import Database
 from storage.errors import ObjectDamaged, ObjectMissing
 from storage.headers import Frame, Headers, ImageHeader, StudyHeader
 from storage.objects import ObjectStore
-from storage.records import InstanceId
+from storage.records import InstanceId, Sha256
 from storage.worklist import Worklist
 
 INLINE_BYTES = 256 << 10
@@ -49,29 +49,43 @@ def read_headers(dataset: Dataset) -> Headers:
 
 
 class Backlog:
-    """The images of a release that kept no headers: read, the newest first, when nothing waits.
+    """What a release that kept no headers left: read, the newest first, when nothing waits.
 
     One pass while the process lives: what cannot be read now is tried again at the next start.
     """
 
     def __init__(self, database: Database, objects: ObjectStore) -> None:
         """Work on a migrated database."""
-        self._worklist, self._objects = Worklist(database), objects
+        self._worklist, self._catalogue = Worklist(database), Catalogue(database)
+        self._objects = objects
         self._before: InstanceId | None = None
+        self._own: list[tuple[str, Sha256]] | None = None
         self._done = False
 
     def step(self) -> bool:
-        """Read one image's header; return whether there may be another."""
+        """Read one header; return whether there may be another."""
         if self._done:
             return False
-        images = self._worklist.unread_images(self._before, 1)
+        images = self._worklist.unread_images(self._before, 1) if self._own is None else []
         for image in images:
             self._before = image.id
-            with suppress(ClassifierError, ObjectMissing, ObjectDamaged):
-                dataset = read_object(self._objects.read(image.arrival.sha256))
-                self._worklist.fill(image, read_headers(dataset))
-        self._done = not images
-        return bool(images)
+            if (headers := self._read(image.arrival.sha256)) is not None:
+                self._worklist.fill(image, headers)
+        if images:
+            return True
+        self._own = self._catalogue.unread() if self._own is None else self._own
+        if self._own:
+            uid, sha256 = self._own.pop(0)
+            if (headers := self._read(sha256)) is not None:
+                self._catalogue.fill(uid, headers.image)
+        self._done = not self._own
+        return not self._done
+
+    def _read(self, sha256: Sha256) -> Headers | None:
+        try:
+            return read_headers(read_object(self._objects.read(sha256)))
+        except (ClassifierError, ObjectMissing, ObjectDamaged):
+            return None
 
 
 def _study(dataset: Dataset) -> StudyHeader:

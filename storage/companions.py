@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, insert, select
 
 from storage.database import insert_or
+from storage.listing import put_own
 from storage.records import CompanionId, DeliveryState, NewObject, ReportId
 from storage.schema import companion, delivery
 
@@ -29,6 +30,7 @@ def enqueue(
         )
     for position, one in enumerate(companions):
         companion_id = _insert_companion(connection, report_id, position, one, now)
+        put_own(connection, one.sop_instance_uid, one.header)
         for name in pacs:
             connection.execute(
                 insert_or(connection, delivery)

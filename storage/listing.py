@@ -12,6 +12,7 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     String,
+    Table,
     case,
     delete,
     func,
@@ -30,7 +31,7 @@ from storage.headers import (
     urgency,
 )
 from storage.records import InstanceId, ResultStatus, StudyId
-from storage.schema import finding, image_header, instance, result, study, study_finding
+from storage.schema import finding, image_header, instance, own_header, result, study, study_finding
 from storage.schema import study_header as listed
 from storage.schema.worklist import SEARCHED
 
@@ -100,10 +101,20 @@ def list_study(
 
 def put_image(connection: Connection, instance_id: InstanceId, header: ImageHeader) -> None:
     """Keep an image's header, in place of one that it had."""
+    _put(connection, image_header, {"instance_id": instance_id}, header)
+
+
+def put_own(connection: Connection, sop_instance_uid: str, header: ImageHeader | None) -> None:
+    """Keep the header of an object of ours, where it was read."""
+    if header is not None:
+        _put(connection, own_header, {"sop_instance_uid": sop_instance_uid}, header)
+
+
+def _put(connection: Connection, table: Table, key: dict[str, Any], header: ImageHeader) -> None:
     values = {name: getattr(header, name) for name in IMAGE_VALUES}
     values["pixels"] = json.dumps(header.pixels, separators=(",", ":"))
-    new = insert_or(connection, image_header).values(instance_id=instance_id, **values)
-    connection.execute(new.on_conflict_do_update(index_elements=["instance_id"], set_=values))
+    new = insert_or(connection, table).values(**key, **values)
+    connection.execute(new.on_conflict_do_update(index_elements=list(key), set_=values))
 
 
 def list_result(

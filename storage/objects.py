@@ -20,6 +20,7 @@ from uuid import uuid4
 from storage.errors import ObjectDamaged, ObjectMissing, OutOfSpace, SyncFailed
 from storage.records import Sha256
 
+_REMEMBERED = 10_000  # objects found sound
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -150,6 +151,41 @@ class RecentObjects:
             while sum(map(len, self._kept.values())) > self._limit_bytes:
                 del self._kept[next(iter(self._kept))]
         return content
+
+
+class VerifiedObjects:
+    """Gives the files of sound objects, for who sends them on in pieces.
+
+    A file is hashed when it is first asked for, and again when it has changed since. Safe from
+    several threads.
+    """
+
+    def __init__(self, objects: ObjectStore) -> None:
+        """Remember the last ones that were sound."""
+        self._objects = objects
+        self._sound: dict[Sha256, tuple[int, int, int]] = {}
+
+    def path(self, sha256: Sha256) -> Path:
+        """Return the file of an object. Raises ObjectMissing and ObjectDamaged."""
+        path = self._objects.path(sha256)
+        try:
+            with path.open("rb") as file:
+                state = _state(os.fstat(file.fileno()))
+                if self._sound.get(sha256) != state:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                        raise ObjectDamaged(f"Object {sha256} no longer has the hash of its name.")
+                    self._sound[sha256] = state
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"Object {sha256} is not in the object store.") from error
+        except OSError as error:  # the disk cannot read it
+            raise ObjectDamaged(f"Object {sha256} cannot be read.") from error
+        if len(self._sound) > _REMEMBERED:
+            self._sound.clear()
+        return path
+
+
+def _state(figures: os.stat_result) -> tuple[int, int, int]:
+    return (figures.st_ino, figures.st_size, figures.st_mtime_ns)
 
 
 def make_folder(folder: Path) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NewType
 if TYPE_CHECKING:
     from storage.review_records import Reading, Review
 
+from storage.headers import ImageHeader
+
 InstanceId = NewType("InstanceId", int)
 JobId = NewType("JobId", int)
 StudyId = NewType("StudyId", int)
@@ -261,6 +263,7 @@ class NewObject:
     sop_class_uid: str
     sha256: Sha256
     size_bytes: int
+    header: ImageHeader | None = None  # without one, DICOMweb does not offer it
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +276,7 @@ class NewReport:
     size_bytes: int
     created_at: float
     companions: tuple[NewObject, ...] = ()  # sent after the report, in this order
+    header: ImageHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)

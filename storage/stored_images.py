@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from storage.headers import ImageHeader
+from storage.headers import Frame, ImageHeader
 from storage.listing import IMAGE_VALUES
-from storage.records import Instance, Removal
+from storage.records import Instance
 from storage.results import INSTANCE_COLUMNS, AnyRow, to_instance
 from storage.schema import image_header, instance, study
 
@@ -53,22 +53,29 @@ def stored_images() -> Select[Any]:
     )
 
 
-def to_stored_image(row: AnyRow, metadata: bytes | None = None) -> StoredImage:
+def to_stored_image(row: AnyRow) -> StoredImage:
     """Read `stored_images`."""
     header = None
     if row.header_id is not None:
         values = {name: getattr(row, name) for name in IMAGE_VALUES if name != "metadata"}
-        pixels = tuple(
-            tuple((int(at), int(length)) for at, length in frame)
-            for frame in json.loads(row.pixels)
-        )
-        header = ImageHeader(**values, pixels=pixels, metadata=metadata)
-    removed = row.removal in (Removal.DELETING, Removal.DELETED)
-    return StoredImage(to_instance(row), header, row.study_instance_uid, removed)
+        header = ImageHeader(**values, pixels=read_pixels(row.pixels))
+    return StoredImage(to_instance(row), header, row.study_instance_uid, row.removal is not None)
+
+
+def read_pixels(text: str) -> tuple[Frame, ...]:
+    """Read the column `pixels`."""
+    return tuple(
+        tuple((int(at), int(length)) for at, length in frame) for frame in json.loads(text)
+    )
+
+
+def by_series_and_number(header: ImageHeader) -> tuple[Any, ...]:
+    """Return what the images of a study are sorted by; those without a number come last."""
+    numbers = (header.series_number, header.instance_number)
+    first, second = (float("inf") if number is None else number for number in numbers)
+    return (first, header.series_instance_uid, second)
 
 
 def place(image: StoredImage) -> tuple[Any, ...]:
-    header = image.header or ImageHeader()
-    numbers = (header.series_number, header.instance_number)
-    first, second = (float("inf") if number is None else number for number in numbers)
-    return (first, header.series_instance_uid, second, image.instance.id)
+    """Return an image's place within its study."""
+    return (*by_series_and_number(image.header or ImageHeader()), image.instance.id)

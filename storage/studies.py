@@ -15,6 +15,7 @@ from storage.companions import enqueue
 from storage.database import Database
 from storage.errors import LostClaim, NotFound
 from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand
+from storage.listing import put_own
 from storage.readings import mark_said, reading_of, said_before, waits, whereabouts
 from storage.records import (
     AnsweredInstance,
@@ -258,6 +259,7 @@ def _insert_report(
         )
         .returning(report.c.id)
     ).scalar_one()
+    put_own(connection, made.sop_instance_uid, made.header)
     enqueue(connection, ReportId(report_id), made.companions, pacs, now)
     return ReportId(report_id)
 

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from classifier.decode import DECODE_FAULTS, read_object
 from classifier.errors import ClassifierError, Undecodable
 from classifier.pixels import Grey, displayed
+from daemon.headers import read_headers
 from daemon.report.attention import unpack
 from daemon.report.checks import check
 from daemon.report.document import build_report
@@ -73,21 +74,23 @@ class StudyReport:
 
     def stored(self, objects: ObjectStore, created_at: float) -> NewReport:
         """Put every object into the store, and return what the database keeps of them."""
-        companions = []
-        for one in self.companions:
-            kept = objects.put(one.content)
-            companions.append(
-                NewObject(one.sop_instance_uid, one.sop_class_uid, kept.sha256, kept.size_bytes)
-            )
-        kept = objects.put(self.report.content)
+        companions = tuple(_stored(one, objects) for one in self.companions)
+        kept = _stored(self.report, objects)
         return NewReport(
-            self.report.sop_instance_uid,
-            self.report.sop_class_uid,
+            kept.sop_instance_uid,
+            kept.sop_class_uid,
             kept.sha256,
             kept.size_bytes,
             created_at,
-            tuple(companions),
+            companions,
+            kept.header,
         )
+
+
+def _stored(one: Encoded, objects: ObjectStore) -> NewObject:
+    kept = objects.put(one.content)
+    header = read_headers(read_object(one.content)).image
+    return NewObject(one.sop_instance_uid, one.sop_class_uid, kept.sha256, kept.size_bytes, header)
 
 
 def build_study(

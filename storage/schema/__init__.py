@@ -16,7 +16,7 @@ from storage.schema.pipeline import (
     study,
 )
 from storage.schema.reviews import label, review, review_answer
-from storage.schema.worklist import image_header, study_finding, study_header
+from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
@@ -33,6 +33,7 @@ __all__ = [
     "job",
     "label",
     "metadata",
+    "own_header",
     "peer",
     "report",
     "result",

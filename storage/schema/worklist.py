@@ -7,6 +7,8 @@ that a page comes from an index however many studies there are.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -98,26 +100,41 @@ study_finding = Table(
     Index("ix_study_finding_urgency", "name", "urgency", "first_received_at", "study_id"),
 )
 
+
+def _image() -> list[Column[Any]]:
+    return [
+        _text("series_instance_uid", 64),
+        Column("series_number", Integer),
+        _text("series_description", 64),
+        Column("instance_number", Integer),
+        _text("modality", 16),
+        Column("rows", Integer),
+        Column("columns", Integer),
+        Column("bits_stored", Integer),
+        _text("photometric", 16),
+        _text("view_position", 16),
+        _text("laterality", 16),
+        _text("body_part", 64),
+        Column("frames", Integer, nullable=False),
+        # JSON: for each frame its fragments, each [offset, length] in the stored file
+        Column("pixels", Text, nullable=False),
+        # The dataset without its bulk data in the DICOM JSON model (PS3.18 annex F), by zlib
+        Column("metadata", LargeBinary),
+    ]
+
+
 image_header = Table(
     "image_header",
     metadata,
     Column("instance_id", ForeignKey("instance.id"), primary_key=True, autoincrement=False),
-    _text("series_instance_uid", 64),
-    Column("series_number", Integer),
-    _text("series_description", 64),
-    Column("instance_number", Integer),
-    _text("modality", 16),
-    Column("rows", Integer),
-    Column("columns", Integer),
-    Column("bits_stored", Integer),
-    _text("photometric", 16),
-    _text("view_position", 16),
-    _text("laterality", 16),
-    _text("body_part", 64),
-    Column("frames", Integer, nullable=False),
-    # JSON: for each frame its fragments, each [offset, length] in the stored file
-    Column("pixels", Text, nullable=False),
-    # The dataset without its bulk data in the DICOM JSON model (PS3.18 annex F), by zlib
-    Column("metadata", LargeBinary),
+    *_image(),
     Index(None, "series_instance_uid"),
+)
+
+# Of a report, and of an object beside one.
+own_header = Table(
+    "own_header",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    *_image(),
 )

@@ -6,6 +6,8 @@ images afterwards, by a worker that has nothing else to do.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -94,6 +96,25 @@ def _image_headers() -> None:
     op.create_table(
         "image_header",
         sa.Column("instance_id", sa.Integer, nullable=False, autoincrement=False),
+        *_image(),
+        sa.PrimaryKeyConstraint("instance_id", name=op.f("pk_image_header")),
+        sa.ForeignKeyConstraint(
+            ["instance_id"], ["instance.id"], name=op.f("fk_image_header_instance_id")
+        ),
+    )
+    op.create_index(
+        op.f("ix_image_header_series_instance_uid"), "image_header", ["series_instance_uid"]
+    )
+    op.create_table(
+        "own_header",
+        sa.Column("sop_instance_uid", sa.String(64), nullable=False),
+        *_image(),
+        sa.PrimaryKeyConstraint("sop_instance_uid", name=op.f("pk_own_header")),
+    )
+
+
+def _image() -> list[sa.Column[Any]]:
+    return [
         _text("series_instance_uid", 64),
         sa.Column("series_number", sa.Integer),
         _text("series_description", 64),
@@ -109,14 +130,7 @@ def _image_headers() -> None:
         sa.Column("frames", sa.Integer, nullable=False),
         sa.Column("pixels", sa.Text, nullable=False),
         sa.Column("metadata", sa.LargeBinary),
-        sa.PrimaryKeyConstraint("instance_id", name=op.f("pk_image_header")),
-        sa.ForeignKeyConstraint(
-            ["instance_id"], ["instance.id"], name=op.f("fk_image_header_instance_id")
-        ),
-    )
-    op.create_index(
-        op.f("ix_image_header_series_instance_uid"), "image_header", ["series_instance_uid"]
-    )
+    ]
 
 
 _OF_STUDY = "FROM instance i JOIN result r ON r.instance_id = i.id"
