@@ -1,6 +1,6 @@
 // Builds the study page into ../static/viewer, which is committed: to run needs no Node.
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
@@ -18,9 +18,7 @@ function sourcesDigest(): string {
     'package-lock.json',
     'tsconfig.json',
     'vite.config.ts',
-    ...(readdirSync(join(here, 'src'), { recursive: true, withFileTypes: true }) as any[])
-      .filter((entry) => entry.isFile())
-      .map((entry) => relative(here, join(entry.parentPath, entry.name)).split(sep).join('/')),
+    ...filesOf(join(here, 'src')).map((file) => `src/${file}`),
   ].sort();
   return sha256(files.map((file) => `${file}\0${sha256(readFileSync(join(here, file)))}\n`).join(''));
 }
@@ -71,29 +69,32 @@ const remember: () => Plugin = () => ({
   },
 });
 
+/** The paths of all files below a folder. */
+function filesOf(folder: string): string[] {
+  return (readdirSync(folder, { recursive: true, withFileTypes: true }) as any[])
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join('/'))
+    .sort();
+}
+
 /** What is shipped and of which sources; the server reads the names, a test the digests. */
 const manifest: Plugin = {
   name: 'hilum-manifest',
-  generateBundle(_, bundle) {
-    const notice = thirdParty(packages);
-    this.emitFile({ type: 'asset', fileName: 'THIRD-PARTY.txt', source: notice });
-    const files: Record<string, string> = { 'THIRD-PARTY.txt': sha256(notice) };
-    for (const [name, made] of Object.entries(bundle)) {
-      files[name] = sha256(made.type === 'chunk' ? made.code : made.source);
-    }
+  generateBundle() {
+    this.emitFile({ type: 'asset', fileName: 'THIRD-PARTY.txt', source: thirdParty(packages) });
+  },
+  // Last of all: the chunks are still being written to before
+  writeBundle({ dir }, bundle) {
     const chunks = Object.values(bundle).filter((made) => made.type === 'chunk');
     const named = (name: string) => chunks.find((chunk) => chunk.name === name)!.fileName;
+    const files = filesOf(dir!).map((file) => [file, sha256(readFileSync(join(dir!, file)))]);
     const text = {
       sources: sourcesDigest(),
       entry: named('study'),
       preload: [named('viewer')],
-      files: Object.fromEntries(Object.entries(files).sort()),
+      files: Object.fromEntries(files),
     };
-    this.emitFile({
-      type: 'asset',
-      fileName: 'manifest.json',
-      source: `${JSON.stringify(text, null, 2)}\n`,
-    });
+    writeFileSync(join(dir!, 'manifest.json'), `${JSON.stringify(text, null, 2)}\n`);
   },
 };
 

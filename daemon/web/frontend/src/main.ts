@@ -218,6 +218,27 @@ function bindTools(): void {
   }
 }
 
+/** Type a part of the name and press Enter, or choose from the list. */
+function bindAdd(): void {
+  const add = byId<HTMLInputElement>('add');
+  const take = (): void => {
+    const finding = panel.meant(add.value);
+    if (stage.image === undefined || add.value.trim() === '') return;
+    if (finding === undefined) return announce('No finding, or more than one, is called so.');
+    review.add(stage.image.sop_instance_uid, finding);
+    add.value = '';
+    add.blur();
+  };
+  add.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter') return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (add.value.trim() === '') add.blur();
+    else take();
+  });
+  add.addEventListener('change', take);
+}
+
 function made(): Review {
   const one = new Review(study);
   one.onchange = draw;
@@ -238,12 +259,7 @@ async function start(): Promise<void> {
   const note = byId<HTMLTextAreaElement>('note');
   note.value = review.note;
   note.addEventListener('input', () => (review.note = note.value));
-  const add = byId<HTMLSelectElement>('add');
-  add.addEventListener('change', () => {
-    if (add.value !== '' && stage.image !== undefined) review.add(stage.image.sop_instance_uid, add.value);
-    add.value = '';
-    add.blur();
-  });
+  bindAdd();
   bindTools();
   listen(KEYS);
   if (review.restored) say({ text: 'What you had said of this study is here again.' });

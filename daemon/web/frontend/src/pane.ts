@@ -319,7 +319,9 @@ function tablesOf(image: Types.IImage): Table[] {
 }
 
 function voiOf(image: Types.IImage): Voi {
-  const said = String(image.voiLUTFunction ?? 'LINEAR').trim().toUpperCase();
+  // Not the image's own: the loader takes the first letter of the text for the function
+  const { voiLUTFunction } = metaData.get(Enums.MetadataModules.VOI_LUT, image.imageId) ?? {};
+  const said = String([voiLUTFunction].flat()[0] ?? 'LINEAR').trim().toUpperCase();
   return said === 'SIGMOID' || said === 'LINEAR_EXACT' ? said : 'LINEAR';
 }
 

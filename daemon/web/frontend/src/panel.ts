@@ -18,6 +18,8 @@ export interface PanelEvents {
 type Named = { name: string; meaning: string } & Partial<Finding>;
 
 export class Panel {
+  private addable: Study['vocabulary'] = [];
+
   constructor(
     private readonly review: Review,
     private readonly on: PanelEvents,
@@ -85,18 +87,16 @@ export class Panel {
 
   private drawAdded(study: Study, image: StudyImage | undefined): void {
     byId('review').hidden = !study.may_review;
-    const choice = byId<HTMLSelectElement>('add');
     const there = new Set(image === undefined ? [] : asked(study, image).map((one) => one.name));
     const left = study.vocabulary.filter((one) => !there.has(one.name));
     const wanted = left.map((one) => one.name).join();
-    if (choice.dataset.of !== wanted) {
-      choice.dataset.of = wanted;
-      choice.replaceChildren(
-        el('option', { value: '' }, 'Add a missed finding …'),
-        ...left.map((one) => el('option', { value: one.name }, one.meaning)),
-      );
+    const names = byId('addable');
+    if (names.dataset.of !== wanted) {
+      names.dataset.of = wanted;
+      names.replaceChildren(...left.map((one) => el('option', { value: one.meaning })));
     }
     byId('adding').hidden = left.length === 0 || image === undefined;
+    this.addable = left;
     byId('added').replaceChildren(
       ...this.review.added.map((one) => {
         const number = study.images.findIndex((other) => other.sop_instance_uid === one.sop_instance_uid);
@@ -106,6 +106,18 @@ export class Panel {
           el('button', { type: 'button', 'aria-label': `Take back ${meaning}`, onclick: () => this.review.take(one) }, '×')); // prettier-ignore
       }),
     );
+  }
+
+  /** The finding that is meant by what was typed: its name, else the only one with it in its name. */
+  meant(typed: string): string | undefined {
+    const text = typed.trim().toLowerCase();
+    if (text === '') return undefined;
+    const like = (test: (meaning: string) => boolean): Study['vocabulary'] =>
+      this.addable.filter((one) => test(one.meaning.toLowerCase()));
+    const [exact] = like((meaning) => meaning === text);
+    const begun = like((meaning) => meaning.startsWith(text));
+    const found = begun.length > 0 ? begun : like((meaning) => meaning.includes(text));
+    return exact?.name ?? (found.length === 1 ? found[0].name : undefined);
   }
 
   private drawConfirm(study: Study): void {
@@ -120,7 +132,7 @@ export class Panel {
       [silent, 'confirmed as reported'],
     ].filter(([count]) => count !== 0);
     const what = parts.map(([count, word]) => `${count} ${word}`).join(', ');
-    byId('confirm-does').textContent = first ? 'Store my first read' : 'Confirm the study';
+    byId('confirm-does').textContent = first ? 'Store first read' : 'Confirm';
     byId('confirm-says').textContent = what;
   }
 
@@ -145,7 +157,7 @@ export class Panel {
         );
       }
     } else {
-      lines.push(el('p', {}, study.withheld ? 'Your first read is stored without it.' : 'The report is being made.'));
+      lines.push(el('p', {}, study.withheld ? 'Withheld, with the result.' : 'The report is being made.'));
     }
     byId('report').replaceChildren(...lines.filter((one) => one !== null));
   }

@@ -237,6 +237,7 @@ export class Stage {
     const url = finding?.map ?? null;
     const on = this.heatOn && !this.study.withheld;
     byId('tool-heat').setAttribute('aria-pressed', String(on));
+    byId<HTMLButtonElement>('tool-heat').disabled = this.study.withheld;
     legend.hidden = !on || finding === null;
     if (!on || finding === null || pane?.image == null) {
       pane?.setHeat(null, 0);
