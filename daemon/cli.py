@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from classifier.errors import ClassifierError
-from daemon import logs, queue_commands
+from daemon import logs, queue_commands, user_commands
 from daemon.errors import DaemonError, SettingsError
 from daemon.settings import load
 from daemon.simulate_command import simulate
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(queue_commands.app, name="queue")
+app.add_typer(user_commands.app, name="user")
 app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
@@ -65,14 +66,27 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo leaves its files.")] = Path(
         "build/demo"
     ),
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep the service and its pages up until Ctrl-C; without either, on a terminal."
+        ),
+    ] = None,
 ) -> None:
     """Send real radiographs through the real service into a PACS, and show what became of them."""
     from daemon import demo as demonstration
+    from daemon import demo_pages
 
     console = Console()
     if console.width < demonstration.WIDTH:
         console = Console(width=demonstration.WIDTH)
-    raise typer.Exit(demonstration.run(folder, console))
+    status = demonstration.run(folder, console)
+    said = Console(stderr=True)
+    if stay or (stay is None and sys.stdin.isatty() and sys.stdout.isatty()):
+        demo_pages.stay(folder, said)
+    elif stay is None:
+        demo_pages.hint(said)
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -66,7 +66,7 @@ def run(folder: Path, console: Console) -> int:
     with ExitStack() as stack:
         archive = stack.enter_context(pacs(folder))
         console.print(f"PACS: {archive.name}")
-        service = Service(_write_config(folder, archive.dicom_port), folder / "service.log")
+        service = Service(write_config(folder, archive.dicom_port), folder / "service.log")
         stack.enter_context(service.running())
         rows = _send_all(objects, service.port, folder)
         files = archive.fetch(folder / "pacs")
@@ -89,7 +89,8 @@ def run(folder: Path, console: Console) -> int:
     return 1 if lost else 0
 
 
-def _write_config(folder: Path, pacs_port: int) -> Path:
+def write_config(folder: Path, pacs_port: int) -> Path:
+    """Write the settings of the demo's service."""
     config = folder / "hilum.toml"
     config.write_text(
         f"""[dicom]

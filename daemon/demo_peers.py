@@ -145,7 +145,7 @@ def pacs(folder: Path) -> Iterator[Pacs]:
     """Run a PACS with an empty storage: Orthanc where it is installed."""
     if not Orthanc.installed():
         storage = folder / "pacs-storage"
-        storage.mkdir()
+        storage.mkdir(exist_ok=True)
         small = SmallPacs(storage)
         small.start()
         yield small
@@ -181,6 +181,7 @@ class Service:
     config: Path
     log_file: Path
     port: int = 0
+    pages: str = ""  # where they are
     ready: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -194,12 +195,15 @@ class Service:
         reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         reader.start()
         try:
-            wait(lambda: self.ready.is_set() and self.port, f"hilum serve (see {self.log_file})")
+            wait(self._started, f"hilum serve (see {self.log_file})")
             yield
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
             reader.join(5)
+
+    def _started(self) -> bool:
+        return self.ready.is_set() and self.port > 0 and self.pages != ""
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
@@ -210,5 +214,7 @@ class Service:
                 record = json.loads(line) if line.startswith(b"{") else {}
                 if record.get("event") == "listener.listening":
                     self.port = int(record["port"])
+                elif record.get("event") == "web.listening":
+                    self.pages = record["url"]
                 elif record.get("event") == "worker.ready":
                     self.ready.set()

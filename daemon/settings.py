@@ -7,6 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -182,6 +183,13 @@ class OidcSettings(_Section):
         " without one, made of the request's.",
         pattern=r"^https?://[^\s?#]+/sign-in/callback$",
     )
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        host = urlsplit(self.issuer).hostname or ""
+        if not (self.issuer.startswith("https:") or host == "localhost" or _is_loopback(host)):
+            raise ValueError("the issuer must be reached by https")
+        return self
 
 
 class WebSettings(_Section):

@@ -11,6 +11,7 @@ from daemon import admission, association, commitment, contexts, courier, listen
 from daemon.report import codes, conformance, header
 from daemon.settings import DicomSettings, PacsSettings
 from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME
+from docs import web_services
 from docs.tables import table
 
 _SETTINGS = {"sc": '`report.heat_map = "sc"`', "gsps": '`report.heat_map = "gsps"`'}
@@ -228,4 +229,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "iods": _iods,
     "mapping": _mapping,
     "codes": _codes,
+    "web-transactions": web_services.transactions,
+    "web-keys": web_services.keys,
+    "web-frames": web_services.frames,
 }

@@ -43,15 +43,24 @@ def settings() -> str:
 
 def _keys() -> Iterator[tuple[str, str, str]]:
     for section, field in Settings.model_fields.items():
-        repeated = section == "pacs"
-        model: type[BaseModel] = (
-            field.annotation.__args__[0] if repeated else field.annotation  # type: ignore[union-attr,assignment]
-        )
-        for key, item in model.model_fields.items():
-            name = f"`{'[[pacs]]' if repeated else section}.{key}`".replace(
-                "[[pacs]].", "[[pacs]] "
-            )
-            yield name, _default(item.default), str(item.description)
+        prefix = f"[[{section}]] " if section == "pacs" else f"{section}."
+        for model in _models(field.annotation):
+            yield from _keys_of(model, prefix)
+
+
+def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+    for key, item in model.model_fields.items():
+        inner = _models(item.annotation)
+        for one in inner:
+            yield from _keys_of(one, f"{prefix}{key}.")
+        if not inner:
+            yield f"`{prefix}{key}`", _default(item.default), str(item.description)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a field holds: itself, one of a tuple, or one that may be absent."""
+    parts = getattr(annotation, "__args__", ()) or (annotation,)
+    return [one for one in parts if isinstance(one, type) and issubclass(one, BaseModel)]
 
 
 def _default(value: Any) -> str:

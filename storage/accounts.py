@@ -64,6 +64,10 @@ class Accounts:
         )
         return None if found is None else (to_account(found), found.password_hash)
 
+    def any(self) -> bool:
+        """Tell whether there is an account at all."""
+        return self._one(select(account.c.id).limit(1)) is not None
+
     def rows(self) -> tuple[Account, ...]:
         """Return all accounts by login."""
         with self._database.read() as connection:

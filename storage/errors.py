@@ -69,3 +69,7 @@ class TooLate(StorageError):
 
 class LoginTaken(StorageError):
     """There is an account of that login already."""
+
+
+class UnknownPlace(StorageError):
+    """A key of a page of the worklist is none, or of a list in another order."""

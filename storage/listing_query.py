@@ -11,15 +11,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, select, tuple_
 
-from storage.errors import StorageError
+from storage.errors import StorageError, UnknownPlace
 from storage.headers import fold
 from storage.results import AnyRow
 from storage.schema import study_finding
 from storage.schema import study_header as listed
 
 _KEY = struct.Struct(">?ddq")
-_REVIEWED = 3.5  # `urgency` of what is reviewed is larger
-_FLAGGED = 1.5  # of what is flagged and not reviewed, smaller
+TO_REVIEW = 3.5  # `urgency` of what is reviewed is larger
+FLAGGED = 1.5  # of what is flagged and not reviewed, smaller
 
 
 class ListState(StrEnum):
@@ -89,8 +89,8 @@ class Order:
         if blinded:
             return place == (state is ListState.REVIEWED)
         if state is ListState.REVIEWED:
-            return place > _REVIEWED
-        return place < (_FLAGGED if state is ListState.FLAGGED else _REVIEWED)
+            return place > TO_REVIEW
+        return place < (FLAGGED if state is ListState.FLAGGED else TO_REVIEW)
 
 
 def _filters(query: Query) -> list[ColumnElement[bool]]:
@@ -121,7 +121,7 @@ def read_key(key: str, *, blinded: bool) -> tuple[Any, ...]:
         packed = base64.urlsafe_b64decode(key.encode("ascii") + b"=" * (-len(key) % 4))
         of_blinded, place, received_at, study_id = _KEY.unpack(packed)
     except (UnicodeEncodeError, binascii.Error, struct.error):
-        raise StorageError("The key of a page of the worklist is none.") from None
+        raise UnknownPlace("The key of a page of the worklist is none.") from None
     if of_blinded != blinded:
-        raise StorageError("The key is of a worklist in another order.")
+        raise UnknownPlace("The key is of a worklist in another order.")
     return (bool(place) if blinded else place, received_at, study_id)

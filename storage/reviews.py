@@ -114,6 +114,12 @@ class Reviews:
                 review.c.id,
             )
 
+    def show(self, review_id: ReviewId) -> Review | None:
+        """Return a review."""
+        with self._database.read() as connection:
+            found = to_reviews(connection, review.c.id == review_id, review.c.id)
+            return found[0] if found else None
+
     def due(self, now: float) -> list[ReviewId]:
         """Return the reviews whose time to be undone has ended, the longest ago first."""
         with self._database.read() as connection:

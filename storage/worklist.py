@@ -25,7 +25,16 @@ from storage.listing import (
     mark_review,
     put_image,
 )
-from storage.listing_query import ListState, Order, Query, pack_key, read_key, write_key
+from storage.listing_query import (
+    FLAGGED,
+    TO_REVIEW,
+    ListState,
+    Order,
+    Query,
+    pack_key,
+    read_key,
+    write_key,
+)
 from storage.records import Instance, InstanceId, JobState, StudyId, StudyState
 from storage.results import INSTANCE_COLUMNS, AnyRow, to_instance
 from storage.schema import image_header, instance, job, report, study, study_finding
@@ -42,6 +51,7 @@ __all__ = [
     "Query",
     "StoredImage",
     "StudyHeader",
+    "Waiting",
     "Worklist",
     "WorklistRow",
 ]
@@ -73,6 +83,14 @@ class WorklistRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many studies wait."""
+
+    to_review: int
+    flagged: int  # of them
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Some rows of a list, and the key of those after them; None at the end."""
 
@@ -90,7 +108,7 @@ class Worklist:
     def page(self, query: Query, after: str | None = None, limit: int = PAGE) -> Page:
         """Return the rows after a key that this gave before.
 
-        Raises StorageError where the key is none, or of a list in another order.
+        Raises UnknownPlace where the key is none, or of a list in another order.
         """
         order = Order.of(query)
         chosen = order.select(query)
@@ -169,6 +187,15 @@ class Worklist:
                 connection.execute(select(func.coalesce(changed, 0))).scalar_one(),
                 connection.execute(select(func.coalesce(reported, 0))).scalar_one(),
             )
+
+    def counts(self) -> Waiting:
+        """Return how many studies are to be reviewed, and how many of them are flagged."""
+        found = []
+        with self._database.read() as connection:
+            for bound in (TO_REVIEW, FLAGGED):
+                query = select(func.count()).select_from(listed).where(listed.c.urgency < bound)
+                found.append(connection.execute(query).scalar_one())
+        return Waiting(*found)
 
     def choices(self) -> dict[str, list[str]]:
         """Return the stations, findings and reviewers that any study has."""

@@ -157,11 +157,11 @@ class Service:
         return listed
 
 
-def hilum(*arguments: str) -> subprocess.CompletedProcess[str]:
+def hilum(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     return subprocess.run(
         [sys.executable, "-m", "daemon", *arguments],
-        capture_output=True, text=True, check=False, timeout=170,
+        input=stdin, capture_output=True, text=True, check=False, timeout=170,
     )  # fmt: skip
 
 

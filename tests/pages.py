@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from daemon.settings import Settings, StorageSettings, WebSettings
 from daemon.web.app import create_app
 from daemon.web.context import Site
-from daemon.web.gate import Gate, make_gate
+from daemon.web.gate import Gate, csrf_token, make_gate
 from daemon.web.passwords import Passwords
 from daemon.web.templating import make_templates
 from storage.people import Account, NewAccount, Role, Scope
@@ -61,7 +61,8 @@ class Pages:
 
     def nobody(self, **options: Any) -> TestClient:
         """Return a browser that is not signed in."""
-        options = {"base_url": "http://localhost", "follow_redirects": False, **options}
+        defaults = {"base_url": "http://localhost", "follow_redirects": False}
+        options = {**defaults, "raise_server_exceptions": False, **options}
         return TestClient(self.app, **options)
 
     def signed_in(self, role: Role, login: str = "", **values: Any) -> TestClient:
@@ -72,6 +73,11 @@ class Pages:
         assert answer.status_code == 303, answer.text
         browser.headers["X-CSRF-Token"] = csrf_of(browser.get("/account"))
         return browser
+
+    def in_session(self, role: Role) -> TestClient:
+        """Return a browser in a session that was opened without the form: quick."""
+        secret = self.gate.sessions.open(self.account(role).id, "testclient", self.clock())
+        return self.nobody(cookies={"hilum": secret}, headers={"X-CSRF-Token": csrf_token(secret)})
 
     def with_token(self, role: Role, *scopes: Scope) -> TestClient:
         """Return a program that has a token."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import uvicorn
+from fastapi import FastAPI
 from pydicom.dataset import Dataset
 
 from classifier.bundle import load_bundle
@@ -15,6 +19,7 @@ from daemon.listener import Listener
 from daemon.settings import Settings
 from daemon.simulate import send
 from daemon.worker import Worker
+from tests.harness import free_port, until
 from tests.storing import Storage
 
 
@@ -50,3 +55,19 @@ def work(storage: Storage, settings: Settings | None = None) -> None:
         if not worker.step():
             return
     raise AssertionError("there is always more to do")
+
+
+@contextmanager
+def on_a_port(app: FastAPI) -> Iterator[str]:
+    """Serve the application on the loopback, and give its address."""
+    port = free_port()
+    config = uvicorn.Config(app, "127.0.0.1", port, log_level="critical", lifespan="on")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -11,35 +11,32 @@ from importlib.util import find_spec
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from daemon import logs
-from daemon.errors import DaemonError
 from daemon.events import Event
 from daemon.web import api, pages
-from daemon.web.access import Allow
 from daemon.web.answers import refuse, secure
 from daemon.web.context import Site
 from daemon.web.gate import Gate, make_gate
 from daemon.web.guard import Access, Headers, Hosts
+from daemon.web.routes import check_guarded
 from daemon.web.templating import HERE
 from storage.errors import DatabaseBusy, NotFound, OutOfSpace, StorageError
 
 THREADS = 12  # of requests at a time that use the database
-# Before anybody can have signed in; the machine's own question whether the process lives.
-OPEN = {"/sign-in", "/sign-in/provider", "/sign-in/callback", "/health/live", "/static"}
 
-
-class UnguardedRoute(DaemonError):
-    """A route does not say who may use it."""
+# FastAPI's own telemetry would record exceptions' messages and the values of refused fields, and
+# send them to wherever an environment variable says.
+SILENT = TelemetryConfig(
+    tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False
+)
 
 
 def create_app(site: Site, gate: Gate | None = None) -> FastAPI:
@@ -48,6 +45,7 @@ def create_app(site: Site, gate: Gate | None = None) -> FastAPI:
     gate = gate or make_gate(settings, site.database)
     app = FastAPI(
         title="Hilum",
+        telemetry=SILENT,
         openapi_url=None,  # /api/v1/openapi.json is a route of ours, guarded like any
         lifespan=_lifespan,
         middleware=[
@@ -79,30 +77,6 @@ def _routers() -> Iterator[APIRouter]:
             yield import_module(module.name).router
     if find_spec("daemon.web.dicomweb") is not None:
         yield import_module("daemon.web.dicomweb").router
-
-
-def check_guarded(routes: list[BaseRoute]) -> None:
-    """Raise UnguardedRoute where a route lets in who never said who they are."""
-    for route in routes:
-        path = getattr(route, "path", None)
-        if isinstance(route, APIRoute) and allowed(route) is not None:
-            continue
-        if path not in OPEN or not isinstance(route, APIRoute | Mount):
-            raise UnguardedRoute(
-                f"The route {path} depends on no allow(...), so that anybody could use it."
-            )
-
-
-def allowed(route: APIRoute) -> Allow | None:
-    """Return who may use a route, None where it does not say."""
-    found = [one for one in _calls(route.dependant) if isinstance(one, Allow)]
-    return found[0] if found else None
-
-
-def _calls(dependant: Dependant) -> Iterator[object]:
-    yield dependant.call
-    for dependency in dependant.dependencies:
-        yield from _calls(dependency)
 
 
 @asynccontextmanager

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 from starlette.datastructures import URL
 
-from daemon.settings import WebSettings
+from daemon.settings import OidcSettings, WebSettings
 from daemon.web.access import Person
 from daemon.web.passwords import Passwords
 from daemon.web.throttle import Throttle
@@ -23,6 +24,10 @@ from storage.people import SCOPES, Account, Token
 from storage.sessions import Sessions
 from storage.tokens import Tokens
 
+if TYPE_CHECKING:
+    from daemon.web.oidc import Provider
+
+CLIENT_SECRET = "HILUM_OIDC_CLIENT_SECRET"  # environment variable
 FORM_COOKIE = "hilum_form"  # before there is a session
 
 
@@ -36,6 +41,7 @@ class Gate:
     audit: Audit
     passwords: Passwords
     throttle: Throttle
+    provider: Provider | None = None  # of OpenID Connect
 
 
 def make_gate(
@@ -53,7 +59,14 @@ def make_gate(
         Audit(database),
         passwords or Passwords(),
         Throttle(clock),
+        None if settings.oidc is None else _provider(settings.oidc),
     )
+
+
+def _provider(settings: OidcSettings) -> Provider:
+    from daemon.web.oidc import Provider  # takes memory that most services can do without
+
+    return Provider(settings, os.environ.get(CLIENT_SECRET, ""), time.time)
 
 
 def gate(request: Request) -> Gate:

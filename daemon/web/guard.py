@@ -31,7 +31,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 STRANGERS_BYTES = 16384  # of a request by nobody: a sign-in form is small
 BODY_S = 30.0
 SESSION_LESS = ("/static/", "/health/live")
-FORMS_OF_STRANGERS = ("/sign-in", "/sign-in/provider")
+FORMS_OF_STRANGERS = ("/sign-in",)
 # A part of a page that asks by itself: it neither keeps a session alive nor fills the log.
 BACKGROUND = "x-background"
 

@@ -44,7 +44,8 @@ class Passwords:
             return None
         try:
             with self._one:
-                good = self._hasher.verify(known or self._nobody, password)
+                nobody = self._nobody  # made at the first, whoever that asks for
+                good = self._hasher.verify(known or nobody, password)
                 return good and known is not None
         except (VerificationError, InvalidHashError):
             return False

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterator
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon import logs, process
@@ -80,7 +81,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     database = open_database(settings.storage.url)
     objects = ObjectStore(settings.storage.root, settings.storage.reserve_bytes)
     site = Site(settings, database, objects, make_templates(), bells)
-    server = Server(_config(settings.web, site, context), stop)
+    server = Server(make_config(settings.web, create_app(site), context), stop)
     host, port = listening.getsockname()[:2]
     head = Audit(database).head()
     log.info(
@@ -92,9 +93,12 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     return 0
 
 
-def _config(settings: WebSettings, site: Site, context: ssl.SSLContext | None) -> uvicorn.Config:
+def make_config(
+    settings: WebSettings, app: FastAPI, context: ssl.SSLContext | None
+) -> uvicorn.Config:
+    """Return how the application is served."""
     return uvicorn.Config(
-        create_app(site), http=Patience, ws="none", loop="asyncio", lifespan="on",
+        app, http=Patience, ws="none", loop="asyncio", lifespan="on",
         log_config=None, access_log=False, server_header=False,
         limit_concurrency=CONNECTIONS, timeout_keep_alive=30,
         proxy_headers=bool(settings.proxies), forwarded_allow_ips=list(settings.proxies),

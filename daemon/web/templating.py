@@ -41,17 +41,19 @@ PLACES = (
     Place("Audit", "/audit", (Role.ADMINISTRATOR, Role.AUDITOR)),
     Place("Account", "/account", tuple(Role)),
 )
+HOME = {Role.RADIOLOGIST: "/worklist", Role.ADMINISTRATOR: "/system", Role.AUDITOR: "/audit"}
 
 
 def places(request: Request, person: Person) -> list[Place]:
-    """Return where a person may go; the first is home."""
+    """Return where a person may go."""
     known = {getattr(route, "path", None) for route in request.app.routes}
     return [place for place in PLACES if person.role in place.roles and place.path in known]
 
 
 def home(request: Request, person: Person) -> str:
     """Return the path of a person's first page."""
-    return places(request, person)[0].path
+    known = [place.path for place in places(request, person)]
+    return HOME[person.role] if HOME[person.role] in known else known[0]
 
 
 def make_templates() -> Jinja2Templates:

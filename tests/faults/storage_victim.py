@@ -1,8 +1,8 @@
 """A storage at work, to be killed or starved by a fault test; run as a program.
 
-``life ROOT`` sends three images and takes them through reports to deliveries, resuming what an
-earlier life left. ``fill ROOT`` stores images until the disk is full. Whatever it prints has
-happened for good: a line is written only after the commit that it names.
+``life ROOT`` sends three images and takes them through reports and a review to deliveries,
+resuming what an earlier life left. ``fill ROOT`` stores images until the disk is full. Whatever it
+prints has happened for good: a line is written only after the commit that it names.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from pathlib import Path
 
 from storage.errors import OutOfSpace, SyncFailed
 from storage.records import Arrival, NewReport, Sha256
+from storage.reviews import Reviews
+from tests.reviewing import answer, review
 from tests.storing import CR, EXPLICIT_LE, Storage, analysed, arrival, new_report, open_storage
 
 IMAGES = ("1.1", "1.2", "1.3")
+REVIEWED = "9.2"
 STUDIES = {"1.1": "9.1", "1.2": "9.1", "1.3": "9.2"}
 
 
@@ -31,7 +34,12 @@ def life(root: Path, say: Callable[[str], None]) -> None:
     for number, uid in enumerate(IMAGES):
         storage.queue.accept(put_image(storage, uid, uid.encode() * 3000, number))
         say(f"acknowledged {uid}")
-    while classify(storage) or write_report(storage, say) or send(storage, say):
+    while (
+        classify(storage)
+        or write_report(storage, say)
+        or send(storage, say)
+        or read_study(storage, say)
+    ):
         pass
     storage.database.close()
 
@@ -60,11 +68,23 @@ def write_report(storage: Storage, say: Callable[[str], None]) -> bool:
         return False
     uid = f"7.{study.study_instance_uid}.{study.version}"
     content = " ".join(one.instance.arrival.sop_instance_uid for one in study.instances)
+    if study.reading is not None:
+        content = f"review {study.reading.last.id} of {study.reading.base_uid}"
     stored = storage.objects.put(uid.encode(), content.encode())
     made = NewReport(uid, new_report(uid).sop_class_uid, stored.sha256, stored.size_bytes, 1e6)
     storage.studies.reported(study, made, ["a"], 1e6)
     say(f"reported {uid}")
     return True
+
+
+def read_study(storage: Storage, say: Callable[[str], None]) -> bool:
+    """Review a study once, and have the review take effect."""
+    reviews = Reviews(storage.database)
+    if not reviews.of_study(REVIEWED):
+        made = reviews.write(review(answer("1.3", "pneumonia", "disagree"), study=REVIEWED), 1e6)
+        say(f"reviewed {made.id}")
+        return True
+    return bool(reviews.take_effect(2e6))
 
 
 def send(storage: Storage, say: Callable[[str], None]) -> bool:

@@ -19,7 +19,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from storage.records import DeliveryState, JobState, StudyState
-from tests.faults.storage_victim import IMAGES, STUDIES, life
+from storage.reviews import Reviews
+from tests.faults.storage_victim import IMAGES, REVIEWED, STUDIES, life
 from tests.storing import open_storage
 
 SOAK = "HILUM_SOAK" in os.environ
@@ -41,6 +42,8 @@ def assert_nothing_lost(root: Path, said: list[str]) -> None:
             assert storage.objects.read(rows[uid].sha256) == uid.encode() * 3000
         elif what == "reported":
             assert uid in reports
+        elif what == "reviewed":
+            assert [one.id for one in Reviews(storage.database).of_study(REVIEWED)] == [int(uid)]
         else:
             assert reports[uid].state is DeliveryState.STORED
     storage.database.close()
@@ -62,9 +65,13 @@ def assert_nothing_lost(root: Path, said: list[str]) -> None:
         ]
         versions = range(1, study.report_version + 1)
         assert deliveries == [(version, DeliveryState.STORED) for version in versions]
-        # A second version only where an image came after the first.
-        assert study.report_version <= len(have)
+        # A second version only where an image came after the first, or for a review.
+        said = [one.version for one in Reviews(storage.database).of_study(study.study_instance_uid)]
+        assert study.report_version <= len(have) + len(said)
+        assert said == ([2] if study.study_instance_uid == REVIEWED else [])
     assert len(storage.studies.rows()) == 2
+    (label,) = Reviews(storage.database).labels()
+    assert (label.sop_instance_uid, label.finding, label.present) == ("1.3", "pneumonia", False)
     assert storage.objects.sweep() == 0
     storage.database.close()
 
@@ -119,7 +126,7 @@ def live_and_die(root: Path, at: int) -> tuple[list[str], int, int]:
 
 def test_a_kill_at_any_step_loses_nothing(tmp_path: Path) -> None:
     said, steps, status = live_and_die(tmp_path / "whole", 0)
-    assert (status, len(said)) == (0, 3 + 2 + 2)
+    assert (status, len(said)) == (0, 3 + 3 + 3 + 1)
     assert steps > 80
     for at in range(1, steps + 1, 1 if SOAK else 6):
         root = tmp_path / str(at)

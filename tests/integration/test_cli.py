@@ -15,7 +15,7 @@ def test_help_names_every_command() -> None:
     shown = hilum("--help")
     assert shown.returncode == 0
     for command in (
-        "serve", "check", "demo", "simulate", "queue", "train", "evaluate", "calibrate"
+        "serve", "check", "demo", "simulate", "queue", "train", "evaluate", "calibrate", "user"
     ):  # fmt: skip
         assert command in shown.stdout
 

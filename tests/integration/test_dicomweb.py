@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import httpx
 import numpy as np
 import pytest
 import requests
-import uvicorn
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -36,9 +34,8 @@ from daemon.simulate import Form, Kind, Patient, make_object, to_bytes
 from storage.audit import Audit, AuditQuery
 from storage.people import Role, Scope
 from storage.worklist import Query, Worklist
-from tests.harness import free_port, until
 from tests.pages import Pages, open_pages
-from tests.received import receive
+from tests.received import on_a_port, receive
 
 SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEGLosslessSV1,
@@ -98,15 +95,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, demo_images: list[Path]) ->
         receive(pages.storage, [*images.values(), other])
         account = pages.account(Role.RADIOLOGIST)
         _, token = pages.gate.tokens.make(account.id, "t", [Scope.STUDIES], None, pages.clock())
-        port = free_port()
-        config = uvicorn.Config(pages.app, "127.0.0.1", port, log_level="critical", lifespan="on")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        until(lambda: server.started)
-        yield Served(pages, f"http://127.0.0.1:{port}", token, images, other)
-        server.should_exit = True
-        thread.join(10)
+        with on_a_port(pages.app) as url:
+            yield Served(pages, url, token, images, other)
 
 
 # -- searching ---------------------------------------------------------------------------------
@@ -447,7 +437,7 @@ def test_the_worklist_has_what_the_worker_read(served: Served) -> None:
 
 
 def path_of(url: str) -> str:
-    """Return the path of an address: dicomweb-client's Host header has no port, so ours has none."""
+    """Return the path of an address: the client's Host header has no port, so ours has none."""
     return url[url.index("/dicomweb") :]
 
 

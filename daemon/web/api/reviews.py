@@ -126,8 +126,9 @@ def undo(review_id: int, here: Here, person: Writer) -> Any:
     now = here.clock()
     try:
         with here.database.write():
+            before = Reviews(here.database).show(ReviewId(review_id))
             stored = Reviews(here.database).undo(ReviewId(review_id), person.account, now)
-            if stored.undone_at == now:  # and not before
+            if before is not None and before.state is not stored.state:
                 Audit(here.database).append(
                     person.login, Action.REVIEW_UNDONE, stored.study_instance_uid,
                     {"review": review_id}, at=now,

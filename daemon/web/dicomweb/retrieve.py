@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 
 from daemon.web.access import Person, Role, Scope, allow
-from daemon.web.blinding import withheld
+from daemon.web.blinded import withheld
 from daemon.web.context import Site, site
 from daemon.web.dicomweb import media
 from daemon.web.dicomweb.files import CHUNK_BYTES, Part, multipart, verified_path

@@ -27,12 +27,12 @@ def agreement(
     _person: Looker,
     since: Annotated[date | None, Query()] = None,
     until: Annotated[date | None, Query()] = None,
-    kind: Annotated[ReviewKind | str, Query(max_length=16)] = "",
+    kind: Annotated[str, Query(max_length=16)] = "",
 ) -> Response:
     """Show kappa for each finding and pair of readers, of a year unless told otherwise."""
     last = until or date.fromtimestamp(here.clock())
     first = since or last - SHOWN
-    chosen = kind if isinstance(kind, ReviewKind) else None
+    chosen = ReviewKind(kind) if kind in set(ReviewKind) else None
     context = {
         "pairs": pairs(here, _start(first), _start(last + timedelta(days=1)), chosen),
         "since": first.isoformat(),

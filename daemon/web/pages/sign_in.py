@@ -71,10 +71,11 @@ def sign_in(
     if known is None or not good:
         door.throttle.failed(login, address)
         log.warning(Event.SIGN_IN_FAILED, address=address, known=known is not None)
-        if known is not None:  # what was typed for a login may be a password
-            door.audit.append(
-                known[0].login, Action.SIGN_IN_FAILED, detail={"address": address}, at=here.clock()
-            )
+        # A row for an unknown login too, which takes the same time; without the login, for what was
+        # typed there may be a password.
+        actor = "unknown" if known is None else known[0].login
+        detail = {"address": address}
+        door.audit.append(actor, Action.SIGN_IN_FAILED, detail=detail, at=here.clock())
         return form(request, here, WRONG, 401, local(next))
     account, kept = known
     door.throttle.succeeded(login)
@@ -129,8 +130,10 @@ def form(
     known = request.cookies.get(FORM_COOKIE, "")
     secret = known or secrets.token_urlsafe(32)
     request.state.csrf = csrf_token(secret)
+    provider = here.settings.web.oidc is not None
     context = {
-        "problem": problem, "wanted": wanted, "provider": here.settings.web.oidc is not None,
+        "problem": problem, "wanted": wanted, "provider": provider,
+        "first": not provider and not gate(request).accounts.any(),
     }  # fmt: skip
     answer = here.templates.TemplateResponse(
         request, "sign_in.html", context, status_code=status, headers=headers
