@@ -8,6 +8,7 @@ from pydicom.tag import Tag
 
 from classifier.bundle import load_bundle
 from daemon import admission, association, commitment, contexts, courier, listener
+from daemon.findings import CATALOGUE
 from daemon.report import codes, conformance, header
 from daemon.settings import DicomSettings, PacsSettings
 from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME
@@ -202,6 +203,8 @@ def _coded() -> Iterator[tuple[str, str, str]]:
     for finding in load_bundle("default").manifest.findings:
         code = finding.label.code
         yield code.value, code.scheme, code.meaning
+    for added in CATALOGUE.values():
+        yield added.code_value, added.code_scheme, added.code_meaning
 
 
 def _flat(found: object) -> Iterator[codes.Code]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, select
 
 from storage.database import insert_or
-from storage.review_records import ReviewId
-from storage.schema import label, review, review_answer
+from storage.results import AnyRow
+from storage.review_records import Label, ReviewId
+from storage.schema import instance, label, review, review_answer, study
 
 
 def put_labels(connection: Connection, review_id: ReviewId) -> None:
@@ -44,3 +47,31 @@ def put_labels(connection: Connection, review_id: ReviewId) -> None:
                 index_elements=["instance_id", "finding", "account"], set_=word
             )
         )
+
+
+def label_rows(since: float, until: float | None) -> Select[Any]:
+    """Select what `to_label` reads, the oldest first."""
+    query = (
+        select(label, instance.c.sop_instance_uid, instance.c.sha256, study.c.study_instance_uid)
+        .join(instance, label.c.instance_id == instance.c.id)
+        .join(study, instance.c.study_id == study.c.id)
+        .where(label.c.labelled_at >= since)
+        .order_by(label.c.labelled_at, label.c.id)
+    )
+    return query if until is None else query.where(label.c.labelled_at < until)
+
+
+def to_label(row: AnyRow) -> Label:
+    """Read `label_rows`."""
+    return Label(
+        instance_id=row.instance_id,
+        sop_instance_uid=row.sop_instance_uid,
+        sha256=row.sha256,
+        study_instance_uid=row.study_instance_uid,
+        finding=row.finding,
+        present=row.present,
+        account=row.account,
+        reviewer=row.login,
+        labelled_at=row.labelled_at,
+        source=row.source,
+    )

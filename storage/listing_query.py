@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, select, tuple_
+from sqlalchemy import Column, ColumnElement, Select, Table, func, select, tuple_
 
 from storage.errors import StorageError, UnknownPlace
 from storage.headers import fold
@@ -91,6 +91,15 @@ class Order:
         if state is ListState.REVIEWED:
             return place > TO_REVIEW
         return place < (FLAGGED if state is ListState.FLAGGED else TO_REVIEW)
+
+
+def different(column: Column[Any]) -> Select[Any]:
+    """Select each different text of an indexed column, in order: one index search for each."""
+    first = select(func.min(column).label("text")).where(column > "")
+    found = first.cte("found", recursive=True)
+    following = select(func.min(column)).where(column > found.c.text).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.text.is_not(None)))
+    return select(found.c.text).where(found.c.text.is_not(None))
 
 
 def _filters(query: Query) -> list[ColumnElement[bool]]:

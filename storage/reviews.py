@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from storage.answers import put_answers
 from storage.database import Database
+from storage.double_reads import double_reads
 from storage.errors import NotFound, ReviewRefused, StaleVersion, TooLate
-from storage.labels import put_labels
+from storage.labels import label_rows, put_labels, to_label
 from storage.listing import mark_review
 from storage.readings import to_reviews
 from storage.records import StudyId, StudyState
@@ -26,12 +27,10 @@ from storage.review_records import (
     ReviewKind,
     ReviewState,
 )
-from storage.schema import instance, label, report, review, review_answer, study
+from storage.schema import report, review, study
 
 UNDO_S = 10.0
 """For so long after it was stored, a review can be undone."""
-
-_STANDS = (ReviewState.EFFECTIVE, ReviewState.REPORTED)
 
 
 class Reviews:
@@ -131,17 +130,16 @@ class Reviews:
             return []
         studies = []
         with self._database.write() as connection:
-            for review_id in connection.execute(
-                _due(now).with_for_update(of=review, skip_locked=True)
-            ).scalars():
-                study_id = connection.execute(
+            rows = connection.execute(_due(now).with_for_update(of=review, skip_locked=True))
+            for review_id, study_id in rows.all():
+                uid = _make_due(connection, StudyId(study_id))
+                connection.execute(
                     update(review)
                     .where(review.c.id == review_id)
                     .values(state=ReviewState.EFFECTIVE)
-                    .returning(review.c.study_id)
-                ).scalar_one()
+                )
                 put_labels(connection, ReviewId(review_id))
-                studies.append(_make_due(connection, StudyId(study_id)))
+                studies.append(uid)
         return studies
 
     def first_read_done(self, study_instance_uid: str, account: int) -> bool:
@@ -174,22 +172,8 @@ class Reviews:
         Of each reader the last word counts; where two readers differ, both rows are there. The
         file of an image may have been removed since.
         """
-        query = (
-            select(
-                label,
-                instance.c.sop_instance_uid,
-                instance.c.sha256,
-                study.c.study_instance_uid,
-            )
-            .join(instance, label.c.instance_id == instance.c.id)
-            .join(study, instance.c.study_id == study.c.id)
-            .where(label.c.labelled_at >= since)
-            .order_by(label.c.labelled_at, label.c.id)
-        )
-        if until is not None:
-            query = query.where(label.c.labelled_at < until)
         with self._database.read() as connection:
-            return [_to_label(row) for row in connection.execute(query)]
+            return [to_label(row) for row in connection.execute(label_rows(since, until))]
 
     def agreement(
         self, since: float, until: float, kind: ReviewKind | None = None
@@ -205,7 +189,7 @@ class Reviews:
                     row.finding, row.first, row.second,
                     row.both_present, row.first_only, row.second_only, row.both_absent,
                 )
-                for row in connection.execute(_double_reads(since, until, kind))
+                for row in connection.execute(double_reads(since, until, kind))
             ]  # fmt: skip
 
 
@@ -275,89 +259,29 @@ def _list(connection: Connection, study_id: StudyId) -> None:
 
 def _due(now: float) -> Select[Any]:
     return (
-        select(review.c.id)
+        select(review.c.id, review.c.study_id)
         .where(review.c.state == ReviewState.PENDING, review.c.effective_at <= now)
         .order_by(review.c.effective_at, review.c.id)
     )
 
 
 def _make_due(connection: Connection, study_id: StudyId) -> str:
-    """Have a version made at once, or after the report that waits or is being made."""
-    at_rest = study.c.state.in_([StudyState.REPORTED, StudyState.QUARANTINED])
-    connection.execute(
-        update(study)
-        .where(study.c.id == study_id, at_rest)
-        .values(state=StudyState.DUE, due_at=0.0, attempts=0)
-    )
-    query = select(study.c.study_instance_uid).where(study.c.id == study_id)
-    return str(connection.execute(query).scalar_one())
+    """Have a version made at once, or after the report that waits or is being made.
+
+    The study is locked before the review takes effect, as by `Studies.reported`: else that could
+    put it at rest without having seen the review.
+    """
+    query = select(study.c.study_instance_uid, study.c.state).where(study.c.id == study_id)
+    row = connection.execute(query.with_for_update()).one()
+    if row.state in (StudyState.REPORTED, StudyState.QUARANTINED):
+        connection.execute(
+            update(study)
+            .where(study.c.id == study_id)
+            .values(state=StudyState.DUE, due_at=0.0, attempts=0)
+        )
+    return str(row.study_instance_uid)
 
 
 def _one(connection: Connection, review_id: ReviewId) -> Review:
     (found,) = to_reviews(connection, review.c.id == review_id, review.c.id)
     return found
-
-
-def _to_label(row: AnyRow) -> Label:
-    return Label(
-        instance_id=row.instance_id,
-        sop_instance_uid=row.sop_instance_uid,
-        sha256=row.sha256,
-        study_instance_uid=row.study_instance_uid,
-        finding=row.finding,
-        present=row.present,
-        account=row.account,
-        reviewer=row.login,
-        labelled_at=row.labelled_at,
-        source=row.source,
-    )
-
-
-def _double_reads(since: float, until: float, kind: ReviewKind | None) -> Select[Any]:
-    last = func.row_number().over(
-        partition_by=[review_answer.c.instance_id, review_answer.c.finding, review.c.account],
-        order_by=[review.c.effective_at.desc(), review.c.id.desc()],
-    )
-    words = (
-        select(
-            review_answer.c.instance_id,
-            review_answer.c.finding,
-            review_answer.c.present,
-            review.c.account,
-            review.c.login,
-            last.label("place"),
-        )
-        .join(review, review_answer.c.review_id == review.c.id)
-        .where(review.c.state.in_(_STANDS))
-        .where(review.c.effective_at >= since, review.c.effective_at < until)
-    )
-    if kind is not None:
-        words = words.where(review.c.kind == kind)
-    said = words.cte("said")
-    one, two = said.alias("one"), said.alias("two")
-
-    def times(first: bool, second: bool) -> Any:
-        both = (one.c.present == first) & (two.c.present == second)
-        return func.count().filter(both)
-
-    return (
-        select(
-            one.c.finding,
-            func.max(one.c.login).label("first"),
-            func.max(two.c.login).label("second"),
-            times(True, True).label("both_present"),
-            times(True, False).label("first_only"),
-            times(False, True).label("second_only"),
-            times(False, False).label("both_absent"),
-        )
-        .join(
-            two,
-            (one.c.instance_id == two.c.instance_id)
-            & (one.c.finding == two.c.finding)
-            & (one.c.account < two.c.account),
-        )
-        .where(one.c.place == 1, two.c.place == 1)
-        .where(one.c.present.is_not(None), two.c.present.is_not(None))
-        .group_by(one.c.finding, one.c.account, two.c.account)
-        .order_by(one.c.finding, one.c.account, two.c.account)
-    )

@@ -97,6 +97,10 @@ class Studies:
         if claim.version > 1:
             unchanged &= ~waits(study.c.id)
         with self._database.write() as connection:
+            if claim.version > 1:  # no review takes effect between the two that follow
+                connection.execute(
+                    select(study.c.id).where(study.c.id == claim.id).with_for_update()
+                )
             if claim.reading is not None:
                 mark_said(connection, claim.reading, claim.version)
             revision = connection.execute(

@@ -106,8 +106,8 @@ def _condition(name: str, wanted: str) -> list[ColumnElement[bool]]:
         first, last = (part.strip() for part in wanted.split("-", 1))
         bounds = [column != ""]
         bounds += [column >= first] if first else []
-        # a time or a date of which less is said is the whole hour, minute, month
-        return bounds + ([column <= last + "~"] if last else [])
+        # a time of which less is said is the whole hour or minute
+        return bounds + ([column <= last.ljust(16, "9")] if last else [])
     if name in RANGES:
         return [column == wanted]
     if "*" in wanted or "?" in wanted:

@@ -31,6 +31,7 @@ from storage.listing_query import (
     ListState,
     Order,
     Query,
+    different,
     pack_key,
     read_key,
     write_key,
@@ -204,12 +205,11 @@ class Worklist:
             "finding": study_finding.c.name,
             "reviewed_by": listed.c.reviewed_by,
         }
-        found: dict[str, list[str]] = {}
         with self._database.read() as connection:
-            for name, column in columns.items():
-                query = select(column).where(column != "").distinct().order_by(column)
-                found[name] = list(connection.execute(query).scalars())
-        return found
+            return {
+                name: list(connection.execute(different(column)).scalars())
+                for name, column in columns.items()
+            }
 
     def unread_images(self, before: InstanceId | None, limit: int) -> list[Instance]:
         """Return images without a header whose dataset was read and whose file is kept.

@@ -45,7 +45,7 @@ ARGUMENTS = [
 ]
 SHOWN = "#slot-main[data-state=shown]"
 HOSTILE = "<script>alert(1)</script>^Eva"
-EVA = {"name": HOSTILE, "id": "P-1", "birth_date": "19610204", "sex": "F"}
+EVA = {"name": "Lindqvist^Maria", "id": "P-1", "birth_date": "19610204", "sex": "F"}
 CELL = (9, 4)  # row and column of the one warm cell of the made-up map
 GRID, SIDE = 14, 224
 
@@ -162,7 +162,7 @@ def _objects(images: list[Path]) -> dict[str, Dataset]:
             Patient(id="P-3", accession="A3"),
         ),
         "blinded": make_object(images[7], Form(Kind.CR, 12), Patient(id="P-4", accession="A4")),
-        "down": make_object(images[8], Form(Kind.CR, 12), Patient(id="P-5", accession="A5")),
+        "down": make_object(images[8], Form(Kind.CR, 12), Patient(HOSTILE, "P-5", accession="A5")),
     }  # fmt: skip
     for number, (name, form) in enumerate(FORMS.items()):
         made[name] = make_object(

@@ -81,12 +81,7 @@ def _verify(made: Dataset, review: Said) -> None:
 def _say(made: Dataset, reviews: Sequence[Said], *, verifies: bool) -> None:
     outcomes = []
     for review in reviews:
-        said = [sentence for word in review.words if (sentence := _put(made, word, review))]
-        outcomes.append(
-            f"Corrected by a radiologist: {'; '.join(said)}."
-            if said
-            else "Confirmed by a radiologist without correction."
-        )
+        outcomes.append(_outcome(made, review))
         if review.note:
             _put_note(made, review)
     last, *before = reversed(outcomes)
@@ -102,6 +97,22 @@ def _say(made: Dataset, reviews: Sequence[Said], *, verifies: bool) -> None:
             comment.TextValue = VERIFIED if verifies else IN_PART
 
 
+def _outcome(made: Dataset, review: Said) -> str:
+    """Put a review's words into the report; return what comes of it, in a sentence or two."""
+    corrected: list[str] = []
+    unsure: list[str] = []
+    for word in review.words:
+        said = _put(made, word, review)
+        if said:
+            (unsure if word.present is None else corrected).append(said)
+    told = (
+        f"Corrected by a radiologist: {'; '.join(corrected)}."
+        if corrected
+        else ("Confirmed by a radiologist without correction.")
+    )
+    return f"{told} Unsure of: {'; '.join(unsure)}." if unsure else told
+
+
 def _put(made: Dataset, word: Word, review: Said) -> str:
     """Put a radiologist's word into the report; return it as a sentence's part, "" if no change."""
     found = _find(made, word)
@@ -110,7 +121,7 @@ def _put(made: Dataset, word: Word, review: Said) -> str:
     item, before = found
     if word.present is None:
         item.ContentSequence = [*item.ContentSequence, _comment("A radiologist is unsure of this.")]
-        return f"{before.finding} unsure"
+        return before.finding
     presence = codes.PRESENT if word.present else codes.ABSENT
     if before.presence == presence.meaning:
         return ""
@@ -176,12 +187,12 @@ def _add(made: Dataset, word: Word, review: Said) -> str:
         content.append(_presence(presence, review.reviewer))
     if source is not None:
         content += decoded([items.image(codes.SOURCE_OF_MEASUREMENT, source)])
-    how = {True: "added", False: "absent", None: "unsure"}[word.present]
+    how = {True: "added", False: "absent", None: "not sure"}[word.present]
     content.append(_comment(f"By a radiologist: {word.code.meaning} {how}, in image {uid}."))
     group.ContentSequence = content
     measurements = children(made, codes.MEASUREMENTS)[0]
     measurements.ContentSequence = [*measurements.get("ContentSequence", ()), group]
-    return f"{plain(word.code.meaning)} {how}"
+    return word.code.meaning if word.present is None else f"{word.code.meaning} {how}"
 
 
 def _evidence(made: Dataset, sop_instance_uid: str) -> Reference | None:

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from daemon.report.codes import Code
 from daemon.report.readings import repeat_reviews, say_reviews
 from daemon.report.said import Reviewer, Said, Word
+from daemon.report.subject import plain
 from storage.records import StudyJob
 from storage.review_records import Reading, Review, Verdict
 
@@ -62,7 +63,7 @@ def _said(dataset: Dataset, reviews: Iterable[Review]) -> list[Said]:
                     Code(
                         answer.finding.code_value,
                         answer.finding.code_scheme,
-                        answer.finding.code_meaning,
+                        plain(answer.finding.code_meaning, 64),
                     ),
                     answer.present,
                 )

@@ -268,9 +268,9 @@ def test_window_invert_and_magnifier(room: Room, page: Page) -> None:
 
 
 def test_a_hostile_name_is_text(room: Room, page: Page) -> None:
-    room.open(page, "large")
+    room.open(page, "down")
     expect(page.locator(".patient h1")).to_have_text("<script>alert(1)</script>, Eva")
-    assert "Eva" not in page.title() + page.url
+    assert "script" not in page.title() + page.url
 
 
 def test_a_damaged_object_is_named_and_the_review_goes_on(room: Room, page: Page) -> None:
@@ -448,6 +448,6 @@ def test_everything_is_in_sight(
     file = folder / ("study.png" if width == 1280 else "study-large.png")
     page.screenshot(path=file)
     if width == 1280:
-        picture = Image.open(file).convert("RGB").quantize(192)
+        picture = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
         picture.save(file, optimize=True)
         assert file.stat().st_size < 300_000

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from classifier.bundle import load_bundle
+from daemon.findings import CATALOGUE
 from daemon.web.access import Role, Scope
 from daemon.web.blinded import withheld
 from storage.audit import Audit, AuditQuery
@@ -120,6 +123,7 @@ def test_what_cannot_be_stored_is_named_and_nothing_is(
 def test_a_study_that_is_not_there(pages: Pages) -> None:
     browser = pages.signed_in(Role.RADIOLOGIST)
     assert browser.post("/api/v1/studies/1.2.3/reviews", json=given()).status_code == 404
+    assert browser.get("/api/v1/studies/1.2.3/reviews").status_code == 404
     assert browser.post("/api/v1/studies/a b/reviews", json=given()).status_code == 422
 
 
@@ -140,6 +144,17 @@ def test_what_may_be_added(pages: Pages) -> None:
     found = pages.signed_in(Role.RADIOLOGIST).get("/api/v1/findings").json()
     assert {"name": "pneumothorax", "meaning": "Pneumothorax", "code": "36118008",
             "scheme": "SCT"} in found  # fmt: skip
+
+
+def test_the_catalogue_is_fit_for_a_report() -> None:
+    codes = {(one.code_scheme, one.code_value) for one in CATALOGUE.values()}
+    assert len(codes) == len(CATALOGUE)
+    for name, one in CATALOGUE.items():
+        assert re.fullmatch(r"[a-z0-9_]{1,64}", name)
+        assert one.code_meaning.isascii()
+        assert len(one.code_meaning) <= 64
+    for finding in load_bundle("default").manifest.findings:
+        assert CATALOGUE[finding.label.name].code_value == finding.label.code.value
 
 
 # -- blinded ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -91,8 +92,9 @@ def test_every_answer_has_the_headers(pages: Pages) -> None:
     paths = ["/sign-in", "/static/style.css", "/static/none", "/none", "/health/live"]
     paths += [path for method, path, _ in guarded(pages) if method == "GET"]
     for path in paths:
-        for one in (browser, pages.nobody(), pages.nobody(base_url="http://evil.example")):
-            answer = one.get(path)
+        browsers = (browser, pages.nobody(), pages.nobody(base_url="http://evil.example"))
+        for one, accept in itertools.product(browsers, ("text/html", "application/json")):
+            answer = one.get(path, headers={"Accept": accept})
             for name, value in HEADERS.items():
                 assert answer.headers[name] == value, (path, name)
             assert answer.headers["cache-control"], path

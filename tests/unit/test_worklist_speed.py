@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import insert
 
 from storage.headers import HeaderState, StudyHeader, searched, urgency
+from storage.people import Role
 from storage.records import StudyState
 from storage.schema import study, study_finding, study_header
 from storage.worklist import ListState, Query, Worklist
+from tests.pages import open_pages
 from tests.storing import Storage, open_storage
 from tests.unit.test_storage_plans import plans
 
@@ -108,12 +111,15 @@ def _row(number: int, chance: random.Random) -> dict[str, object]:
 
 
 def best(act: Callable[[], object], tries: int = 3) -> float:
-    """Seconds of the quickest of some tries: what the work takes, and not what else runs here."""
+    """Seconds of processor time of the quickest of some tries: what the work takes.
+
+    What else runs on the machine shall not decide it; nothing here waits for a disk.
+    """
     took = []
     for _ in range(tries):
-        started = time.perf_counter()
+        started = time.process_time()
         act()
-        took.append(time.perf_counter() - started)
+        took.append(time.process_time() - started)
     return min(took)
 
 
@@ -137,6 +143,54 @@ def test_what_the_page_asks_besides_is_quick(storage: Storage) -> None:
     assert best(lambda: worklist.study("2.25.77777")) < 0.02
     assert best(lambda: worklist.priors("2.25.77777")) < 0.02
     assert best(lambda: worklist.next_after("2.25.77777", Query())) < SECONDS
+
+
+FORMS = {
+    "as it opens": {},
+    "name": {"text": "müller"},
+    "nobody": {"text": "nobody at all"},
+    "finding": {"finding": "pneumonia"},
+    "station": {"station": "CR-3"},
+    "a year": {"first_date": "2025-01-01", "last_date": "2025-12-31"},
+    "reviewed by": {"reviewed_by": "reader3"},
+}
+
+
+@pytest.fixture(scope="module")
+def browser(storage: Storage) -> Iterator[TestClient]:
+    with open_pages(storage.root) as pages:
+        yield pages.signed_in(Role.RADIOLOGIST)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_server_answers_a_first_page_within_200_ms(browser: TestClient, name: str) -> None:
+    def ask() -> None:
+        answer = browser.post("/worklist", data=FORMS[name])
+        assert answer.status_code == 200
+        assert ("data-study" in answer.text) == (name != "nobody")
+
+    assert best(ask) < 0.2
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "PatientID=P0077777", "AccessionNumber=A4", "StudyDate=20250310", "PatientName=m*ller*",
+     "StudyInstanceUID=2.25.77777"],
+)  # fmt: skip
+def test_a_search_by_dicomweb_is_quick(browser: TestClient, query: str) -> None:
+    def ask() -> None:
+        assert browser.get(f"/dicomweb/studies?limit=50&{query}").json()
+
+    assert best(ask) < 0.2
+
+
+def test_asking_for_changes_costs_next_to_nothing(browser: TestClient, storage: Storage) -> None:
+    marker = "-".join(str(number) for number in Worklist(storage.database).marker())
+
+    def ask() -> None:
+        assert browser.post("/worklist/changes", data={"marker": marker}).status_code == 204
+
+    assert best(ask) < 0.05
 
 
 @pytest.mark.parametrize("name", QUERIES)

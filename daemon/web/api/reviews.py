@@ -30,6 +30,7 @@ from storage.review_records import (
     Verdict,
 )
 from storage.reviews import UNDO_S, Reviews
+from storage.worklist import Worklist
 
 router = APIRouter(prefix="/api/v1", tags=["reviews"])
 
@@ -144,6 +145,8 @@ def of_study(study_uid: StudyUid, here: Here, person: Looker) -> dict[str, Any]:
 
     A blinded reader who has not read it yet is shown no review of another.
     """
+    if Worklist(here.database).study(study_uid) is None:
+        raise HTTPException(404, f"There is no study {study_uid}.")
     Audit(here.database).study_read(person.login, study_uid, here.clock())
     reviews = Reviews(here.database).of_study(study_uid)
     hidden = withheld(here, person, study_uid)

@@ -22,7 +22,7 @@ from storage.errors import UnknownPlace
 from storage.people import Action
 from storage.worklist import ListState, Page, Query, Worklist
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 Here = Annotated[Site, Depends(site)]
 Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST))]
 
