@@ -17,8 +17,10 @@ from sqlalchemy.dialects import postgresql
 from storage.commitments import Commitments
 from storage.database import Database
 from storage.jobs import claimable
-from storage.records import DeliveryState, JobState, StudyState
+from storage.readings import whereabouts
+from storage.records import DeliveryState, JobState, StudyId, StudyState
 from storage.retention import Retention
+from storage.reviews import Reviews
 from storage.schema import delivery, instance, job, report, study
 from tests.storing import Storage, analysed, arrival, new_report, open_storage
 
@@ -180,7 +182,7 @@ def test_a_report_is_stored_by_key(storage: Storage) -> None:
     assert due is not None
     made = new_report("7.0")
     found = plans(storage, lambda: storage.studies.reported(due, made, ["a", "b"], 2e6))
-    assert len(found) == 3
+    assert len(found) == 4
     assert_indexed(found)
 
 
@@ -228,3 +230,14 @@ def test_on_postgresql_claims_skip_what_another_has_locked() -> None:
     """There is no server here to plan it; the statement at least asks for the right thing."""
     sql = str(claimable(0).compile(dialect=postgresql.dialect()))
     assert sql.endswith("FOR UPDATE OF job SKIP LOCKED")
+
+
+def test_reviews_that_are_due_are_found_by_index(storage: Storage) -> None:
+    found = plans(storage, lambda: Reviews(storage.database).due(1e6))
+    assert found == [["SEARCH review USING INDEX ix_review_state_effective_at "
+                      "(state=? AND effective_at<?)"]]  # fmt: skip
+
+
+def test_what_waits_for_a_study_is_found_by_index(storage: Storage) -> None:
+    with storage.database.read() as connection:
+        assert_indexed(plans(storage, lambda: whereabouts(connection, StudyId(5), 2)))
