@@ -1,21 +1,24 @@
-"""A new version of a bundle with a model of frontal chests; weights and calibration are the same.
+"""A new version of a bundle: its int8 graph and its model of frontal chests are made anew.
 
-On the way each precision that runs here is measured against f32, so that a bundle made on another
-processor gets the figures of this one.
+Weights, calibration and thresholds are the same. Each precision that runs here is measured against
+f32, so that a bundle made by an older release or on another processor gets the figures of this one.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.bundle import FRONTAL, Bundle, Parity, Precision, write_bundle
-from classifier.engine import Engine, Outputs, open_engine
+from classifier.bundle import FRONTAL, Bundle, Frontal, Parity, Precision, write_bundle
+from classifier.engine import Engine, OpenVinoEngine, Outputs, compile_graph, open_engine
 from classifier.errors import BundleRefused, EngineUnavailable, NotEligible, Undecodable
 from classifier.frontal import pack
 from training.assemble import MIN_AGE_YEARS
@@ -25,7 +28,10 @@ from training.evaluate import seen
 from training.features import Progress
 from training.frontal import Fitted, copies, described, fit_frontal, skips_of
 from training.images import input_of
-from training.quantise import parity
+from training.quantise import GRAPH, SAMPLE, packed, parity, quantised
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 MIN_IMAGES = 50
 FOLDS = 5
@@ -59,12 +65,13 @@ def refit(
         raise BundleRefused(f"{out_dir} exists already; a bundle is never edited.")
     if not skips_of(architecture):
         raise BundleRefused("The network has no averages that a model of frontal chests reads.")
-    engines: dict[Precision, Engine] = {"f32": open_engine(parent, "f32")}
-    for name in PRECISIONS:
-        try:
-            engines[name] = open_engine(parent, name)
-        except EngineUnavailable:
-            continue
+    graph = _quantised(parent, data, progress)
+    engines: dict[Precision, Engine] = {
+        "f32": open_engine(parent, "f32"),
+        "int8": OpenVinoEngine("int8", compile_graph(graph), ""),
+    }
+    with suppress(EngineUnavailable):
+        engines["bf16"] = open_engine(parent, "bf16")
     members, averages, used = _observed(engines, parent, data, progress)
     if len(used.cases) < MIN_IMAGES:
         raise TooFewCases(
@@ -91,8 +98,25 @@ def refit(
         for name in PRECISIONS
         if name in logits
     }
-    return Refitted(_written(parent, fitted, found, len(used.cases), out_dir), fitted, found,
-                    used.unreadable)  # fmt: skip
+    made = {FRONTAL: pack(fitted.model)}
+    if found["int8"].passed:
+        made |= dict(zip((GRAPH.xml, GRAPH.bin), packed(graph), strict=True))
+    about = described(fitted, len(used.cases), FRONTAL)
+    return Refitted(_written(parent, made, about, found, out_dir), fitted, found, used.unreadable)
+
+
+def _quantised(parent: Bundle, data: LabelledImages, progress: Progress) -> ov.Model:
+    """The int8 graph, from images that are spread evenly over `data`."""
+    manifest, sample = parent.manifest, []
+    chosen = data.cases[:: max(1, len(data.cases) // SAMPLE)]
+    for number, case in enumerate(chosen):
+        progress("int8", number, len(chosen))
+        with suppress(Undecodable, NotEligible, OSError):
+            image = input_of(case.path, manifest.preprocessing, manifest.architecture.side)
+            sample.append(image)
+    if not sample:
+        raise TooFewCases("Not one image of the data set can be used.")
+    return quantised(manifest.architecture, parent.weights(), sample)
 
 
 def _observed(
@@ -140,22 +164,29 @@ def _unseen(members: Floats, folds: list[Indices]) -> Floats:
 
 
 def _written(
-    parent: Bundle, fitted: Fitted, found: dict[Precision, Parity], images: int, out_dir: Path
+    parent: Bundle,
+    made: Mapping[str, bytes],
+    frontal: Frontal,
+    found: Mapping[Precision, Parity],
+    out_dir: Path,
 ) -> Bundle:
-    packed, now = pack(fitted.model), datetime.now(UTC).replace(microsecond=0)
-    digest = hashlib.sha256(parent.digest.encode() + packed).hexdigest()
+    """Without an int8 graph where the one made did not pass its gate."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    kept = set(parent.manifest.files) - parent.manifest.graph_files - made.keys()
+    contents = {**{name: parent.read(name) for name in kept}, **made}
+    digest = hashlib.sha256(parent.digest.encode() + b"".join(made.values())).hexdigest()
     weights = parent.manifest.version.partition("+")[0][:32]
     manifest = parent.manifest.model_copy(
         update={
-            "version": f"{weights}+frontal.{now:%Y%m%d}.{digest[:8]}",
+            "version": f"{weights}+refit.{now:%Y%m%d}.{digest[:8]}",
             "created": now,
             "min_age_years": MIN_AGE_YEARS,
-            "frontal": described(fitted, images, FRONTAL),
+            "frontal": frontal,
+            "graphs": {"int8": GRAPH} if GRAPH.xml in made else {},
             "parity": {**parent.manifest.parity, **found},
         }
     )
-    contents = {name: parent.read(name) for name in parent.manifest.files}
     try:
-        return write_bundle(out_dir, manifest, {**contents, FRONTAL: packed})
+        return write_bundle(out_dir, manifest, contents)
     except OSError as error:
         raise BundleNotWritten(f"{out_dir} cannot be written: {error.strerror}.") from error
