@@ -33,6 +33,9 @@ A share of the image's own range of grey: the window of the object does not move
 BORDER_SHARE = 0.02
 """Share of a border line that may be brighter (a marker, burnt-in text)."""
 
+CLIPPED_SHARE = 0.2
+"""Of an image, at its darkest or brightest level: more than an ordinary window clips."""
+
 ENOUGH_SIDE = 896
 """Pixels of the longer side that JPEG 2000 keeps, 1.75 times the working side of preprocessing."""
 
@@ -66,14 +69,17 @@ def from_dicom(dataset: Dataset) -> Radiograph:
     """Raises: Undecodable: see `classifier.decode.stored_pixels`.
 
     JPEG 2000 is decoded at a lower resolution unless it has a border or padding: where they end
-    must be known to the pixel, as all that follows depends on what is cut off.
+    must be known to the pixel, as all that follows depends on what is cut off. Nor where a window
+    clips much: the average of what it clips is not what it makes of the average.
     """
 
     def is_whole(stored: NDArray[Any]) -> bool:
         padding = _padding(dataset, _cells(dataset, 8 * stored.dtype.itemsize))
         if padding.any() and _look_up(padding.view(np.uint8), stored).any():
             return False
-        return _edges_are_bright(_displayed(dataset, stored))
+        grey = _displayed(dataset, stored)
+        clipped = sum(np.count_nonzero(grey == end) for end in (grey.min(), grey.max()))
+        return clipped <= CLIPPED_SHARE * grey.size and _edges_are_bright(grey)
 
     stored, lower = enough_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))
     if lower is None:
