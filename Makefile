@@ -1,13 +1,13 @@
 # Two commands are all a new user needs: `make demo` and `make test`.
 # Each sets up what it needs: a virtual environment with locked, hashed dependencies, and for the
-# tests the real peers (DCMTK, Orthanc) from Debian's packages.
+# tests the real peers (DCMTK, Orthanc, Chromium) from Debian's packages.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench figures flame lock clean peers format
+.PHONY: demo test check bench figures flame lock clean peers format web
 
 demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
@@ -49,6 +49,10 @@ lock:
 	    --no-emit-index-url --no-header --no-annotate pyproject.toml --extra build \
 	    --extra training --extra test \
 	    --constraint deploy/lock/runtime.txt --output-file deploy/lock/dev.txt
+
+# Build the study page anew from daemon/web/frontend: the one target that needs Node (20 or later).
+web:
+	cd daemon/web/frontend && npm ci --no-audit --no-fund && npm run build
 
 peers:
 	@sh tests/peers.sh

@@ -1,9 +1,12 @@
 #!/bin/sh
-# Make sure that the real peers of the tests are here: DCMTK and Orthanc, from Debian's packages.
+# Make sure that the real peers of the tests are here: DCMTK, Orthanc and Chromium, from Debian's packages.
 set -eu
 missing=""
 command -v storescu >/dev/null && command -v dsrdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
+command -v ojph_compress >/dev/null || missing="$missing openjph-tools"
+[ -e /usr/share/java/pixelmed.jar ] && command -v java >/dev/null || missing="$missing libpixelmed-java default-jre-headless"
+command -v chromium >/dev/null || missing="$missing chromium"
 command -v strace >/dev/null || missing="$missing strace"
 [ -z "$missing" ] && exit 0
 
