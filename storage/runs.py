@@ -79,6 +79,7 @@ class Runs:
                 .values(
                     state=RunState.RUNNING, attempts=attempts, token=token, owner=owner,
                     lease_until=now + lease_s, started_at=row.started_at or now,
+                    stage="", done=0, total=0,
                 )
             )  # fmt: skip
         return RunClaim(RunId(run_id), RunKind(row.kind), attempts, Token(token), row.due_at)
@@ -144,11 +145,10 @@ class Runs:
             row = _held(connection, run_id)
             if row.state != RunState.WAITING:
                 return False
-            connection.execute(
-                update(run).where(run.c.id == run_id).values(attempts=row.attempts + 1)
-            )
-            row = _held(connection, run_id)
-            connection.execute(update(run).where(run.c.id == run_id).values(_after_death(row, now)))
+            counted = update(run).where(run.c.id == run_id).values(attempts=row.attempts + 1)
+            connection.execute(counted)
+            after = _after_death(_held(connection, run_id), now)
+            connection.execute(update(run).where(run.c.id == run_id).values(after))
             return True
 
     def hand_back(self, claim: RunClaim) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     column,
+    or_,
 )
 
 from storage.schedule_records import RunKind, RunState
@@ -38,7 +39,13 @@ schedule = Table(
     Column("created_by", String(128), nullable=False),
     time("created_at"),
     time("removed_at", nullable=True),
-    CheckConstraint(column("cron").is_(None) != column("every_s").is_(None), name="timing"),
+    CheckConstraint(
+        or_(
+            column("cron").is_(None) & column("every_s").is_not(None),
+            column("cron").is_not(None) & column("every_s").is_(None),
+        ),
+        name="timing",
+    ),
 )
 Index(
     "uq_schedule_name",

@@ -6,6 +6,7 @@ The pages are the real ones on a real storage; the figures in it are the test's.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from daemon.web.access import Role
 from storage.bundles import BundleFacts, Loaded
 from storage.ledger import Ledger
 from storage.records import DeliveryState, Finding, Result, ResultStatus
+from storage.runs import Runs
+from storage.schedule_records import RunState
+from storage.schedules import Schedules
 from storage.workers import Workers
 from tests.harness import until
 from tests.pages import PASSWORD, Pages, open_pages
@@ -33,6 +37,7 @@ SECOND = BundleFacts(
     "hilum_vgg16 night", "2" * 64, "hilum_vgg16-night", FIRST.card, FIRST.thresholds
 )
 PICTURES = os.environ.get("HILUM_PICTURES")  # a folder: pictures of each page go there
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 SIZES = ((1280, 800), (1920, 1200))
 
 
@@ -178,3 +183,62 @@ def test_an_administrators_round(pages: Pages, browser: Page) -> None:
     browser.goto("/peers")
     look(browser, "peers")
     assert complaints == []
+
+
+def test_a_round_of_the_schedules(pages: Pages, browser: Page) -> None:
+    complaints: list[str] = []
+    browser.on("console", lambda said: complaints.append(said.text) if said.type == "error" else 0)
+    runs = Runs(pages.storage.database)
+    judged = _judged(pages, runs)
+
+    browser.goto("/schedules")
+    browser.fill("[name=name]", "weekly")
+    browser.select_option("form[action='/schedules'] [name=kind]", "recalibrate")
+    browser.fill("[name=cron]", "0 1 * * sat")
+    browser.fill("[name=window]", "22:00-05:00")
+    browser.click("text=Add the schedule")
+    assert "weekly is added" in browser.inner_text(".success")
+    browser.click("button:has-text('Run now weekly')")
+    assert "starts as soon as" in browser.inner_text(".success")
+    (waiting,) = runs.open()
+    claim = runs.claim(waiting.id, "host", 60, time.time())
+    assert claim is not None
+    runs.beat(claim, 60, time.time(), "evaluate", 30, 96)
+    progress = browser.locator("progress")
+    expect(progress).to_have_attribute("value", "30", timeout=8000)
+    look(browser, "schedules")
+    browser.on("dialog", lambda dialog: dialog.accept())
+    browser.click(f"button:has-text('Cancel run {waiting.id}')")
+    assert f"Run {waiting.id} is cancelled" in browser.inner_text(".success")
+    assert runs.beat(claim, 60, time.time(), "evaluate", 31, 96), "its process is told"
+
+    browser.goto(f"/schedules/runs/{judged}")
+    shown = browser.locator("img.drawn")
+    expect(shown).to_be_visible()
+    assert shown.evaluate("one => one.naturalWidth") > 0
+    look(browser, "run")
+    browser.click("text=The candidate")
+    assert "AUC of pneumonia: -0.080" in browser.inner_text("main")
+    browser.goto(f"/models/{FIRST.digest}/promote")
+    assert "The gate refused this candidate" in browser.inner_text("main")
+    look(browser, "promote-refused")
+    assert complaints == []
+
+
+def _judged(pages: Pages, runs: Runs) -> int:
+    """A run whose candidate, which does not serve, was refused by the gate."""
+    number = Schedules(pages.storage.database).run_now("recalibrate", "ada", time.time())
+    claim = runs.claim(number, "host", 60, time.time())
+    assert claim is not None
+    folder = pages.storage.root / "runs" / str(number)
+    folder.mkdir(parents=True)
+    shutil.copy(DEMO / "00000022_000.png", folder / "gate.png")
+    text = "AUC of pneumonia: -0.080 (-0.120 to -0.040). It is lower by more than the margin."
+    verdict = {
+        "passed": False, "images": 120, "patients": 100, "gains": [], "remarks": [],
+        "reasons": [{"kind": "worse", "about": "pneumonia", "text": text}],
+    }  # fmt: skip
+    found = {"bundle": FIRST.version, "verdict": verdict, "pictures": ["gate.png"],
+             "cases": {"used": 70, "held_out": 30}}  # fmt: skip
+    runs.end(claim, RunState.DONE, time.time(), found, candidate=FIRST.digest)
+    return number

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from storage.ledger import Ledger
 from storage.runs import Runs
 from storage.schedule_records import Run, RunState
 from storage.schedules import Schedules
-from tests.harness import hilum
+from tests.harness import hilum, until
 from tests.learning import Hospital, open_hospital
 
 pytestmark = pytest.mark.slow
@@ -36,18 +38,38 @@ def ran(hospital: Hospital, kind: str) -> Run:
     return Runs(hospital.database).show(number)
 
 
+def killed_before_its_verdict(hospital: Hospital, kind: str) -> Run:
+    """A run whose process is killed when the candidate is registered and not judged."""
+    runs = Runs(hospital.database)
+    number = Schedules(hospital.database).run_now(kind, "ada", time.time())
+    command = [sys.executable, "-m", "daemon", "run", str(number)]
+    with subprocess.Popen([*command, "--config", str(hospital.config)]) as process:
+        until(lambda: runs.show(number).candidate, 150)
+        process.kill()
+    assert runs.put_back(time.time() + 60) == (number,)
+    with hospital.database.write() as connection:
+        connection.exec_driver_sql("UPDATE run SET not_before = 0")  # the time brought forward
+    return runs.show(number)
+
+
 @pytest.mark.timeout(300)
 def test_a_recalibration_ends_in_a_candidate_with_a_verdict_that_does_not_serve(
     hospital: Hospital,
 ) -> None:
+    """kill -9 between the two: what was made is judged, and not made again."""
     ledger = Ledger(hospital.database)
     before = ledger.serving()
     assert before is not None
     held = {one for one, out in Holdouts(hospital.database).members().items() if out}
     assert 10 < len(held) < 60
 
-    run = ran(hospital, "recalibrate")
+    torn = killed_before_its_verdict(hospital, "recalibrate")
+    done = hilum("run", str(torn.id), "--config", str(hospital.config))
+    assert done.returncode == 0, done.stderr
+    run = Runs(hospital.database).show(torn.id)
     assert run.state is RunState.DONE, run.reason
+    assert (run.candidate, run.attempts) == (torn.candidate, 2)
+    assert len(ledger.models()) == 2
     assert run.outcome is not None
     found: Any = run.outcome
     assert found["cases"]["used"] + found["cases"]["held_out"] == 96

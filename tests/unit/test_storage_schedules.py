@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.audit import Audit, AuditQuery
-from storage.errors import LostClaim, NotFound, Refused
+from storage.errors import LostClaim, NotFound, Refused, StorageError
 from storage.runs import MAX_ATTEMPTS, Runs
 from storage.schedule_records import RunClaim, RunKind, RunState, Timing, Window
 from storage.schedules import Due, Schedules
@@ -46,6 +46,14 @@ def test_a_schedule_is_kept_as_it_was_given(schedules: Schedules, storage: Stora
         schedules.add("nightly", RunKind.BACKUP, NIGHT, "ada", 6.0)
     rows = Audit(storage.database).search(AuditQuery(), 10)
     assert [(row.actor, row.action) for row in rows] == [("ada", "schedule.added")]
+
+
+@pytest.mark.parametrize("timing", [("0 0 * * *", 60.0), (None, None)])
+def test_the_database_takes_either_cron_or_an_interval(
+    schedules: Schedules, timing: tuple[str | None, float | None]
+) -> None:
+    with pytest.raises(StorageError, match="refused a statement"):
+        schedules.add("odd", RunKind.BACKUP, Timing(*timing, "UTC", None), "ada", 5.0)
 
 
 def test_a_removed_name_can_be_used_again_and_its_waiting_run_is_gone(

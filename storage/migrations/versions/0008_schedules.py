@@ -32,7 +32,10 @@ def upgrade() -> None:
 
 
 def _schedule() -> None:
-    either = sa.column("cron").is_(None) != sa.column("every_s").is_(None)
+    either = sa.or_(
+        sa.column("cron").is_(None) & sa.column("every_s").is_not(None),
+        sa.column("cron").is_not(None) & sa.column("every_s").is_(None),
+    )
     op.create_table(
         "schedule",
         sa.Column("id", sa.Integer, nullable=False),
