@@ -6,7 +6,6 @@ up again: the features of images, and a bundle that was written but not judged.
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from daemon.shelf import Shelf
 from storage.errors import Refused
 from storage.holdout import Holdouts
 from storage.ledger import Ledger
+from storage.runs import Runs
 from storage.schedule_records import RunKind
 from training.dataset import LabelledImages
 from training.errors import ResultsNotWritten, TooFewCases
@@ -61,7 +61,8 @@ def perform(task: Task) -> Outcome:
     counts = material.cases.counts
     found: dict[str, Any] = {
         "bundle": registered.version, "digest": registered.digest,
-        "parent": material.serving.model.version, "cases": counts.as_json(),
+        "parent": material.serving.model.version, "origin": _origin(material),
+        "cases": counts.as_json(),
         "metrics": asdict(made.manifest.metrics), **verdict,
     }  # fmt: skip
     return Outcome(found, registered.digest)
@@ -77,13 +78,18 @@ def _made_before(task: Task) -> Bundle | None:
 
 
 def _check_new(task: Task, material: Material) -> None:
-    """Raise Refused where a bundle was made of the same cases and the same parent before."""
-    key = "recalibration" if task.claim.kind is RunKind.RECALIBRATE else "retraining"
-    fingerprint, parent = material.cases.learning.fingerprint, material.serving.model.digest
-    for one in Ledger(task.database).models():
-        before = json.loads(one.card).get(key) or {}
-        if (before.get("fingerprint"), before.get("parent")) == (fingerprint, parent):
-            raise Refused(f"There are no new reviews since {one.version} was made of them.")
+    """Raise Refused where a run has made a bundle of the same cases and the same parent before."""
+    here = _origin(material)
+    for one in Runs(task.database).rows(1000):
+        before = (one.outcome or {}).get("origin")
+        if one.kind is task.claim.kind and before == here:
+            raise Refused(f"There are no new reviews since run {one.id} learnt from them.")
+
+
+def _origin(material: Material) -> dict[str, str]:
+    """What a candidate was made of."""
+    learning = material.cases.learning
+    return {"parent": material.serving.model.digest, "cases": learning.fingerprint}
 
 
 def _make(task: Task, material: Material) -> Bundle:

@@ -17,10 +17,12 @@ from daemon.scheduler import Scheduler
 from daemon.settings import load
 from storage.backup import back_up
 from storage.database import open_database
+from storage.errors import DatabaseDamaged
 from storage.runs import Runs
 from storage.schedule_records import RunKind, RunState, Timing
+from storage.schedules import Schedules
 from storage.sqlite import sqlite
-from tests.harness import Service, running, until
+from tests.harness import Service, hilum, running, until, write_config
 from tests.storing import arrival, open_storage
 
 
@@ -162,6 +164,41 @@ def test_two_schedulers_make_one_run_of_each_due_time(alone: Scheduler) -> None:
         alone._runs.end(claim, RunState.DONE, now[0])
     due = [run.due_at for run in alone._runs.rows()]
     assert len(due) == len(set(due)) == 5
+
+
+def test_a_backup_that_finds_no_room_fails_and_says_so(tmp_path: Path) -> None:
+    config = write_config(tmp_path, None, storage={"reserve_bytes": 1 << 60})
+    root = load(config).storage.root
+    database = open_database(load(config).storage.url)
+    root.mkdir()
+    database.migrate(root / "backups")
+    number = Schedules(database).run_now("backup", "ada", time.time())
+    done = hilum("run", str(number), "--config", str(config))
+    assert done.returncode == 0, done.stderr
+    found = Runs(database).show(number)
+    assert (found.state, found.outcome) == (RunState.FAILED, None)
+    assert "not enough free space" in str(found.reason)
+    assert not list(root.glob("backups/*"))
+    database.close()
+
+
+def test_a_damaged_copy_never_takes_a_sound_ones_place(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    folder = tmp_path / "backups"
+    back_up(storage.database, folder, 1, 0, 1.8e9)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with storage.database.write() as connection:
+        page = connection.exec_driver_sql(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'instance'"
+        ).scalar_one()
+        size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    storage.database.close()
+    with (tmp_path / "hilum.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(DatabaseDamaged):
+        back_up(storage.database, folder, 1, 0, 1.8e9 + 60)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_the_last_backups_are_kept_and_others_are_left_alone(tmp_path: Path) -> None:
