@@ -28,7 +28,7 @@ from training.dataset import LabelledImages
 from training.errors import ResultsNotWritten, TooFewCases
 from training.evaluate import predict, score
 from training.figures import Scored
-from training.gate import judge
+from training.gate import Rule, judge
 from training.gate_picture import picture
 from training.recalibrate import check_cases as check_calibration
 from training.recalibrate import recalibrate
@@ -136,7 +136,13 @@ def _judge(task: Task, material: Material, candidate: Bundle) -> dict[str, Any]:
         serving, other, used = _answers(task, material, candidate, held_out)
     except TooFewCases as error:
         return {"verdict": _none(str(error)), "pictures": []}
-    verdict = judge(serving, other, subgroups(used))
+    chosen = task.settings.training
+    rule = Rule(
+        macro_margin=chosen.gate_mean_margin,
+        finding_margin=chosen.gate_finding_margin,
+        min_cases=chosen.gate_min_cases,
+    )
+    verdict = judge(serving, other, subgroups(used), rule)
     _keep(task.folder / GATE, picture(verdict))
     return {"verdict": verdict.as_json(), "pictures": [GATE]}
 

@@ -21,7 +21,7 @@ from daemon.events import Event
 from daemon.settings import Settings
 from storage.database import Database, open_database
 from storage.errors import StorageError
-from storage.runs import Runs
+from storage.runs import Runs, may_start
 from storage.schedule_records import Run, RunId, RunState
 from storage.schedules import Schedules
 
@@ -90,7 +90,7 @@ class Scheduler:
         if any(one.state is RunState.RUNNING for one in waiting):
             return None
         for one in waiting:
-            if one.not_before <= now and duetimes.is_open(one.timing, now):
+            if may_start(one.not_before, now) and duetimes.is_open(one.timing, now):
                 return one
         return None
 

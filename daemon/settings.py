@@ -178,6 +178,18 @@ class TrainingSettings(_Section):
         description="Age up to which labelled images are kept although retention_days have passed,"
         " in days; 0 keeps them for ever.",
     )
+    gate_mean_margin: float = Field(
+        0.02, gt=0, le=0.2, description="How much lower a candidate's mean AUC may be, at most."
+    )
+    gate_finding_margin: float = Field(
+        0.05, gt=0, le=0.2, description="How much lower the AUC of one finding may be, at most."
+    )
+    gate_min_cases: int = Field(
+        10,
+        ge=5,
+        le=10000,
+        description="Held-out images with a finding, and without, that the gate needs.",
+    )
 
 
 class WebTlsSettings(_Section):

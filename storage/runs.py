@@ -21,6 +21,8 @@ from storage.schema import run
 
 MAX_ATTEMPTS = 3
 RETRY_S = (10.0, 60.0, 300.0)  # after the first process of a run has died, the second, ...
+AHEAD_S = 3600.0
+"""No lease and no wait is longer: one that is was written while the clock was wrong."""
 DIED = "Each time it ran, its process ended before it was done."
 
 
@@ -68,7 +70,7 @@ class Runs:
         with self._database.write() as connection:
             row = _held(connection, run_id)
             in_work = select(run.c.id).where(run.c.state == RunState.RUNNING)
-            if row.state != RunState.WAITING or row.not_before > now:
+            if row.state != RunState.WAITING or not may_start(row.not_before, now):
                 return None
             if connection.execute(in_work.limit(1)).first() is not None:
                 return None
@@ -125,7 +127,7 @@ class Runs:
 
         One whose process died too often has failed. Return them.
         """
-        died = run.c.lease_until <= now
+        died = or_(run.c.lease_until <= now, run.c.lease_until > now + AHEAD_S)
         if owner is not None:
             died = or_(died, run.c.owner == owner)
         query = select(run).where(run.c.state == RunState.RUNNING, died)
@@ -172,6 +174,11 @@ class Runs:
             connection.execute(update(run).where(run.c.id == run_id).values(values))
             self._audit.append(actor, Action.RUN_CANCELLED, f"run {run_id}", at=now)
             return RunState(values.get("state", row.state))
+
+
+def may_start(not_before: float, now: float) -> bool:
+    """Whether a run's wait is over, by a clock that may have been wrong when it began."""
+    return not now < not_before <= now + AHEAD_S
 
 
 def _held(connection: Connection, run_id: int) -> AnyRow:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom import dcmwrite
 from sqlalchemy import insert
 
-from classifier.bundle import default_folder
+from classifier.bundle import default_folder, load_bundle, write_bundle
 from daemon.settings import Settings, load
 from daemon.shelf import Shelf
 from daemon.simulate import Form, make_object
@@ -53,9 +54,11 @@ class Hospital:
         Labelled(self.database).import_reports(list(lines(self.studies)), "ada", 10.0)
 
 
-def open_hospital(folder: Path, copies: int, bundle: Path | None = None) -> Hospital:
+def open_hospital(
+    folder: Path, copies: int, bundle: Path | None = None, **sections: dict[str, Any]
+) -> Hospital:
     """Store changed copies of the twelve radiographs, each of another patient."""
-    config = write_config(folder, None)
+    config = write_config(folder, None, **sections)
     settings = load(config)
     root = settings.storage.root
     objects = ObjectStore(root)
@@ -73,6 +76,21 @@ def open_hospital(folder: Path, copies: int, bundle: Path | None = None) -> Hosp
             store(queue, objects, number, image)
             count += 1
     return Hospital(config, settings, database, objects, count)
+
+
+def stripped(folder: Path, *, replay: bool) -> Path:
+    """The default bundle without its int8 form, and with or without its replay."""
+    default = load_bundle()
+    manifest = default.manifest
+    gone = set(manifest.graph_files)
+    if not replay and manifest.replay is not None:
+        gone.add(manifest.replay.file)
+    contents = {name: default.read(name) for name in manifest.files if name not in gone}
+    changes: dict[str, Any] = {"version": f"stripped-{int(replay)}", "graphs": {}, "parity": {}}
+    if not replay:
+        changes["replay"] = None
+    write_bundle(folder, manifest.model_copy(update=changes), contents)
+    return folder
 
 
 def store(queue: Queue, objects: ObjectStore, number: int, image: NDArray[np.uint8]) -> None:

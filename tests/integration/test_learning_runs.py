@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from storage.runs import Runs
 from storage.schedule_records import Run, RunState
 from storage.schedules import Schedules
 from tests.harness import hilum, until
-from tests.learning import Hospital, open_hospital
+from tests.learning import Hospital, open_hospital, stripped
 
 pytestmark = pytest.mark.slow
 
@@ -38,13 +39,16 @@ def ran(hospital: Hospital, kind: str) -> Run:
     return Runs(hospital.database).show(number)
 
 
-def killed_before_its_verdict(hospital: Hospital, kind: str) -> Run:
-    """A run whose process is killed when the candidate is registered and not judged."""
-    runs = Runs(hospital.database)
-    number = Schedules(hospital.database).run_now(kind, "ada", time.time())
+def command_of(hospital: Hospital, number: int) -> list[str]:
     command = [sys.executable, "-m", "daemon", "run", str(number)]
-    with subprocess.Popen([*command, "--config", str(hospital.config)]) as process:
-        until(lambda: runs.show(number).candidate, 150)
+    return [*command, "--config", str(hospital.config)]
+
+
+def killed(hospital: Hospital, number: int, when: Callable[[], object]) -> Run:
+    """Start a run's process and kill it then; the run may start again at once."""
+    runs = Runs(hospital.database)
+    with subprocess.Popen(command_of(hospital, number)) as process:
+        until(when, 150)
         process.kill()
     assert runs.put_back(time.time() + 60) == (number,)
     with hospital.database.write() as connection:
@@ -63,7 +67,8 @@ def test_a_recalibration_ends_in_a_candidate_with_a_verdict_that_does_not_serve(
     held = {one for one, out in Holdouts(hospital.database).members().items() if out}
     assert 10 < len(held) < 60
 
-    torn = killed_before_its_verdict(hospital, "recalibrate")
+    number = Schedules(hospital.database).run_now("recalibrate", "ada", time.time())
+    torn = killed(hospital, number, lambda: Runs(hospital.database).show(number).candidate)
     done = hilum("run", str(torn.id), "--config", str(hospital.config))
     assert done.returncode == 0, done.stderr
     run = Runs(hospital.database).show(torn.id)
@@ -110,10 +115,41 @@ def test_what_serves_is_measured_on_patients_whom_nothing_was_learnt_from(
     assert all((folder / name).read_bytes()[:4] == b"\x89PNG" for name in found["pictures"])
 
 
-def test_a_bundle_without_a_replay_is_not_retrained(hospital: Hospital) -> None:
-    run = ran(hospital, "retrain")
+def test_a_bundle_without_a_replay_is_not_retrained(tmp_path: Path) -> None:
+    small = open_hospital(tmp_path, 1, stripped(tmp_path / "bundle", replay=False))
+    small.import_all()
+    run = ran(small, "retrain")
     assert run.state is RunState.REFUSED
     assert "holds no replay" in str(run.reason)
+    small.database.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_retraining_goes_on_from_its_features(tmp_path: Path) -> None:
+    gate = {"gate_finding_margin": 0.1, "gate_min_cases": 5}
+    bundle = stripped(tmp_path / "bundle", replay=True)
+    made = open_hospital(tmp_path, 10, bundle, training=gate)
+    made.import_all()
+    runs = Runs(made.database)
+    number = Schedules(made.database).run_now("retrain", "ada", time.time())
+    torn = killed(made, number, lambda: runs.show(number).stage == "fit")
+    (features,) = (made.settings.storage.root / "runs" / str(number) / "features").rglob("*.f16")
+    written = features.stat().st_mtime_ns
+    with subprocess.Popen(command_of(made, number)) as process:
+        until(lambda: runs.show(number).stage == "fit", 100)
+        assert features.stat().st_mtime_ns == written
+        assert process.wait(150) == 0
+    run = runs.show(number)
+    assert (run.state, run.attempts) == (RunState.DONE, torn.attempts + 1), run.reason
+    found: Any = run.outcome
+    card = json.loads(Ledger(made.database).find(str(run.candidate)).card)
+    assert card["retraining"]["images"] == found["cases"]["used"]
+    assert card["retraining"]["replayed"] > 1000
+    rule = found["verdict"]["rule"]
+    assert (rule["finding_margin"], rule["min_cases"], rule["macro_margin"]) == (0.1, 5, 0.02)
+    assert found["verdict"]["images"] == found["cases"]["held_out"]
+    assert not (features.parent).exists(), "what a run needs no more is gone"
+    made.database.close()
 
 
 def test_three_reviews_and_reviews_of_one_class_are_refused_with_numbers(tmp_path: Path) -> None:

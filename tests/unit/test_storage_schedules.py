@@ -139,6 +139,19 @@ def test_a_run_that_kills_each_process_has_failed(schedules: Schedules, runs: Ru
     assert found.reason is not None
 
 
+def test_a_lease_and_a_wait_of_a_clock_that_was_years_ahead_hold_nothing_up(
+    schedules: Schedules, runs: Runs
+) -> None:
+    later = 1e8
+    claim = claimed(schedules, runs, later)
+    assert runs.put_back(10.0) == (claim.id,)  # the clock was set right, and its process is dead
+    assert runs.claim(claim.id, "host", 30, 12.0) is None  # it waits a while after a death
+    assert runs.claim(claim.id, "host", 30, 30.0) is not None
+    assert runs.put_back(later, "host") == (claim.id,)  # once more ahead: the wait is written so
+    assert runs.show(claim.id).not_before > later
+    assert runs.claim(claim.id, "host", 30, 40.0) is not None
+
+
 def test_cancelling(schedules: Schedules, runs: Runs) -> None:
     waiting = schedules.run_now("backup", "ada", 1.0)
     assert runs.cancel(waiting, "ada", 2.0) is RunState.CANCELLED
