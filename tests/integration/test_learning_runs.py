@@ -132,12 +132,18 @@ def test_a_killed_retraining_goes_on_from_its_features(tmp_path: Path) -> None:
     made.import_all()
     runs = Runs(made.database)
     number = Schedules(made.database).run_now("retrain", "ada", time.time())
-    torn = killed(made, number, lambda: runs.show(number).stage == "fit")
-    (features,) = (made.settings.storage.root / "runs" / str(number) / "features").rglob("*.f16")
-    written = features.stat().st_mtime_ns
+
+    def fits() -> bool:
+        one = runs.show(number)
+        return one.state is RunState.RUNNING and one.stage == "fit"
+
+    torn = killed(made, number, fits)
+    folder = made.settings.storage.root / "runs" / str(number) / "features"
+    written = {file: file.stat().st_mtime_ns for file in folder.rglob("*.f16")}
+    assert written
     with subprocess.Popen(command_of(made, number)) as process:
-        until(lambda: runs.show(number).stage == "fit", 100)
-        assert features.stat().st_mtime_ns == written
+        until(fits, 100)
+        assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.f16")} == written
         assert process.wait(150) == 0
     run = runs.show(number)
     assert (run.state, run.attempts) == (RunState.DONE, torn.attempts + 1), run.reason
@@ -148,7 +154,7 @@ def test_a_killed_retraining_goes_on_from_its_features(tmp_path: Path) -> None:
     rule = found["verdict"]["rule"]
     assert (rule["finding_margin"], rule["min_cases"], rule["macro_margin"]) == (0.1, 5, 0.02)
     assert found["verdict"]["images"] == found["cases"]["held_out"]
-    assert not (features.parent).exists(), "what a run needs no more is gone"
+    assert not folder.exists(), "what a run needs no more is gone"
     made.database.close()
 
 
