@@ -53,7 +53,7 @@ class Served:
     url: str
     token: str
     images: dict[UID, Dataset]  # of one study, by transfer syntax
-    other: Dataset  # a lateral of another patient's
+    other: Dataset  # a child's, which the model may not judge
 
     @property
     def study(self) -> str:
@@ -89,8 +89,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, demo_images: list[Path]) ->
         image.PatientName, image.InstanceNumber = NAME, number + 1
         image.StationName = "CR-1"
         images[syntax] = image
-    other = make_object(demo_images[1], Form(Kind.CR, 12, view="LL"), Patient("Doe^Jane", "P-8"))
-    other.StudyDate = "20240229"
+    other = make_object(demo_images[1], Form(Kind.CR, 12), Patient("Doe^Jane", "P-8"))
+    other.StudyDate, other.PatientAge = "20240229", "007Y"
     with open_pages(tmp_path_factory.mktemp("dicomweb")) as pages:
         receive(pages.storage, [*images.values(), other])
         account = pages.account(Role.RADIOLOGIST)
@@ -432,8 +432,8 @@ def test_the_worklist_has_what_the_worker_read(served: Served) -> None:
     (row,) = worklist.page(Query(text="änne")).rows
     assert (row.header.patient_name, row.header.station) == (NAME, "CR-1")
     assert row.images == len(SYNTAXES)
-    (lateral,) = worklist.page(Query(text="doe")).rows
-    assert lateral.not_analysed == 1
+    (child,) = worklist.page(Query(text="doe")).rows
+    assert child.not_analysed == 1
 
 
 def path_of(url: str) -> str:
