@@ -101,6 +101,17 @@ def sign_in(browser: TestClient, login: str, password: str = PASSWORD) -> httpx.
     return browser.post("/sign-in", data=form)
 
 
+def after(browser: TestClient, answer: httpx.Response) -> str:
+    """Return the page that a form's answer leads to: a reload of it asks nothing again."""
+    assert answer.status_code == 303, answer.text
+    page = browser.get(answer.headers["location"])
+    assert page.status_code == 200
+    said = re.search(r'class="success" role="status">([^<]*)<', page.text)
+    again = browser.get(answer.headers["location"]).text
+    assert said is None or said[1] not in again, "it is said once"
+    return page.text
+
+
 @contextmanager
 def open_pages(folder: Path, **web: Any) -> Iterator[Pages]:
     """Open the pages on a storage in the folder; `web` are settings of the table [web]."""
