@@ -63,6 +63,7 @@ class Action(StrEnum):
     STUDY_RETRIED = "study.retried"
     DELIVERY_RETRIED = "delivery.retried"
     AUDIT_READ = "audit.read"
+    OBJECT_UNSOUND = "object.unsound"  # its stored bytes are damaged or lost; who came upon it
 
 
 @dataclass(frozen=True, slots=True)

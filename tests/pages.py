@@ -20,9 +20,9 @@ from daemon.web.gate import Gate, csrf_token, make_gate
 from daemon.web.passwords import Passwords
 from daemon.web.templating import make_templates
 from storage.people import Account, NewAccount, Role, Scope
+from tests.harness import PASSWORD
 from tests.storing import Storage, open_storage
 
-PASSWORD = "correct horse battery"
 CHEAP = Passwords(memory_kib=8, passes=1)  # a real argon2id, quick
 _HASH = CHEAP.make(PASSWORD)
 
