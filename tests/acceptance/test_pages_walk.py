@@ -100,6 +100,7 @@ def hospital(
         )
     service = Service(folder, config)
     service.add_user("ann", "radiologist")
+    service.add_user("ben", "radiologist")
     service.add_user("ada", "administrator")
     service.add_user("max", "auditor")
     one = Hospital(service, orthanc, archive, demo_images, second(folder / "second"))
@@ -195,12 +196,60 @@ def test_a_plain_confirm_takes_few_keys(hospital: Hospital, chromium: Browser) -
     page.context.close()
 
 
+def test_two_radiologists_on_one_study_lose_nothing(hospital: Hospital, chromium: Browser) -> None:
+    """Ben's reading takes effect while Ann has the study open: she is told, and both are kept."""
+    ann, ben = hospital.open(chromium, "ann"), hospital.open(chromium, "ben")
+    press(ann, "Enter")
+    study = opened(ann)
+    press(ann, "2", "d")
+    ben.goto(f"/studies/{study}")
+    assert opened(ben) == study
+    press(ben, "Enter")
+    expect(ben.locator("#undo")).to_contain_text("Confirmed.")
+    until(lambda: hospital.reports(study)[-1].VerificationFlag == "VERIFIED", 40)
+    press(ann, "Enter")
+    expect(ann.locator("#notice")).to_contain_text("has changed since you opened it")
+    expect(ann.locator("#notice")).to_contain_text("Nothing that you have said is lost")
+    look(ann, "study-changed")
+    ann.locator("#notice button").click()
+    expect(ann.locator("#notice")).to_contain_text("as it is now")
+    expect(ann.locator("#confirm-says")).to_contain_text("1 disagreed")
+    press(ann, "Enter")
+    expect(ann.locator("#undo")).to_contain_text("Confirmed.")
+    until(lambda: len(hospital.reports(study)) == 3, 40)
+    said = Reviews(hospital.database).of_study(study)
+    assert [one.reader.login for one in said] == ["ben", "ann"]
+    for page in (ann, ben):
+        page.context.close()
+
+
+def test_script_tags_in_a_name_are_text_everywhere(hospital: Hospital, chromium: Browser) -> None:
+    """On the worklist, the study page and in the API; the administrator's pages have no name."""
+    page = hospital.open(chromium, "ann")
+    page.locator("#search").fill("<script>")
+    expect(page.locator("#rows tbody tr")).to_have_count(1)
+    expect(page.locator("#rows tbody tr")).to_contain_text("<script>alert(1)</script>, Eva")
+    page.locator("#rows a.open").click()
+    study = opened(page)
+    expect(page.locator("body")).to_contain_text("<script>alert(1)</script>, Eva")
+    look(page, "study-hostile", None)
+    told = page.request.get(f"/api/v1/studies/{study}")
+    assert told.headers["content-type"].startswith("application/json")
+    assert told.json()["patient"]["name"] == SCRIPT
+    page.context.close()
+    ada = hospital.open(chromium, "ada")
+    for path in ("/queue", "/deliveries", "/audit"):
+        ada.goto(path)
+        assert "alert(1)" not in ada.content()
+    ada.context.close()
+
+
 def test_an_administrator_sends_a_dead_letter_again(hospital: Hospital, chromium: Browser) -> None:
     page = hospital.open(chromium, "ada")
     expect(page.locator("main")).to_contain_text("1 refused by archive for good")
     expect(page.locator("main")).to_contain_text("damaged")
     look(page, "system")
-    page.get_by_role("navigation").get_by_role("link", name="Deliveries").click()
+    go(page, "Deliveries")
     expect(page.locator("main")).to_contain_text("A900")
     look(page, "deliveries")
     stored = len(hospital.archive.stored)
@@ -211,63 +260,67 @@ def test_an_administrator_sends_a_dead_letter_again(hospital: Hospital, chromium
     expect(page.locator(".success")).to_have_count(0)
     until(lambda: len(hospital.archive.stored) > stored)
     expect(page.locator("main")).to_contain_text("Every PACS has taken", timeout=10_000)
-    page.get_by_role("navigation").get_by_role("link", name="Queue").click()
+    go(page, "Queue")
     look(page, "queue")
-    page.get_by_role("navigation").get_by_role("link", name="Peers").click()
-    page.get_by_role("button", name="Ask now").first.click()
+    go(page, "Peers")
+    page.get_by_role("button", name="Ask it now").first.click()
     expect(page.locator("main")).to_contain_text("answers C-ECHO")
     look(page, "peers")
     page.context.close()
 
 
 def test_a_threshold_and_a_roll_back_take_effect(hospital: Hospital, chromium: Browser) -> None:
-    version, default = hospital.second.version, load_bundle()
-    for act in (("add", str(hospital.second.folder)),
-                ("promote", version, "--reason", "calibrated on our own cases")):  # fmt: skip
-        done = hospital.service.hilum("model", *act)
-        assert done.returncode == 0, done.stderr
+    second, first = hospital.second, load_bundle()
+    done = hospital.service.hilum("model", "add", str(second.folder))
+    assert done.returncode == 0, done.stderr
     page = hospital.open(chromium, "ada")
-    page.get_by_role("navigation").get_by_role("link", name="Models").click()
-    expect(page.locator(".live")).to_contain_text("up to date", timeout=10_000)
-    expect(page.locator(".live")).to_contain_text(version)
-    look(page, "models")
-    page.locator("table").first.get_by_role("link", name=version).click()
-    look(page, "model")
-
-    page.get_by_role("navigation").get_by_role("link", name="Thresholds").click()
+    go(page, "Thresholds")
     what_if = page.locator("#what-if-pneumonia")
     what_if.locator("table").wait_for()
     page.locator("#range-pneumonia").fill("0.7")
     expect(what_if.locator("thead")).to_contain_text("0.700")
+    expect(what_if).to_contain_text("10 images that this bundle analysed")
     look(page, "thresholds")
     form = page.locator("form", has=page.locator("#value-pneumonia"))
     form.locator("[name=reason]").fill("too many at night")
     form.get_by_role("button", name="Save").click()
     expect(page.locator(".success")).to_contain_text("The threshold of Pneumonia is changed")
+    assert answer_of(hospital, chromium, hospital.images[0]) == (first.version, 0.7)
 
-    page.get_by_role("navigation").get_by_role("link", name="Models").click()
-    expect(page.locator(".live")).to_contain_text("up to date", timeout=10_000)
-    with_both = answer_of(hospital, chromium, hospital.send(hospital.images[0]))
-    assert with_both == (version, 0.7)
+    go(page, "Models")
+    page.get_by_role("link", name="Promote").click()
+    look(page, "promote")
+    page.fill("[name=reason]", "calibrated on our own cases")
+    page.get_by_role("button", name=re.compile("Promote")).click()
+    workers = page.locator(".live section", has_text="Workers")
+    expect(workers).to_contain_text(f"{second.version} in", timeout=10_000)
+    expect(workers).to_contain_text("up to date")
+    look(page, "models")
+    own = {one.label.name: one.threshold for one in second.manifest.findings}["pneumonia"]
+    promoted = answer_of(hospital, chromium, hospital.images[1])
+    assert promoted == (second.version, pytest.approx(own))
+    page.locator("table").first.get_by_role("link", name=second.version).click()
+    look(page, "model")
 
+    go(page, "Models")
     page.get_by_role("link", name=re.compile("Roll back to")).click()
     look(page, "rollback")
     page.fill("[name=reason]", "worse than before")
     page.get_by_role("button", name=re.compile("Roll back")).click()
-    expect(page.locator(".success")).to_contain_text(f"{default.version} is to serve again")
-    workers = page.locator(".live section", has_text="Workers")
-    expect(workers).to_contain_text("up to date", timeout=10_000)
-    thresholds = {one.label.name: one.threshold for one in default.manifest.findings}
-    again = answer_of(hospital, chromium, hospital.send(hospital.images[1]))
-    assert again == (default.version, pytest.approx(thresholds["pneumonia"]))
-    page.goto(f"/models/{hospital.second.digest}/promote")
-    look(page, "promote")
+    expect(page.locator(".success")).to_contain_text(f"{first.version} is to serve again")
+    expect(workers).to_contain_text(f"{first.version} in", timeout=10_000)
+    assert answer_of(hospital, chromium, hospital.images[2]) == (first.version, 0.7)
     page.context.close()
 
 
-def answer_of(hospital: Hospital, browser: Browser, image: Dataset) -> tuple[str, float]:
-    """What the study page says of an image: the model's version, and pneumonia's threshold."""
-    study = str(image.StudyInstanceUID)
+def go(page: Page, name: str) -> None:
+    """Go to a page by the navigation."""
+    page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+
+
+def answer_of(hospital: Hospital, browser: Browser, image: Path) -> tuple[str, float]:
+    """What the study page says of an image that comes now: the model, pneumonia's threshold."""
+    study = str(hospital.send(image).StudyInstanceUID)
     until(lambda: hospital.reports(study), 40)
     page = hospital.open(browser, "ann")
     told = page.request.get(f"{hospital.address}/api/v1/studies/{study}").json()
