@@ -193,12 +193,14 @@ class Frontal:
     """The model of frontal chests (`classifier.frontal`): its file, and what it was fitted to.
 
     skips: averages of the network that it reads. limit: distance from which an image is refused.
+    clear: up to which it is accepted whatever its header says of body part and view.
     accepted: of its own `images`, the share within the limit of a model not fitted to the patient.
     """
 
     file: FileName
     skips: tuple[str, ...]
     limit: float
+    clear: float
     images: int
     accepted: Interval
 
@@ -245,6 +247,7 @@ class Manifest(BaseModel):
     architecture: Architecture
     findings: tuple[FindingOutput, ...]
     threshold_target: str
+    min_age_years: Annotated[int, Field(ge=0, le=120)] | None = None
     training: TrainingData
     recipe: dict[Key, bool | int | float | str | None] = {}
     recalibration: Recalibration | None = None

@@ -10,23 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from classifier.bundle import Bundle
+from classifier.bundle import Bundle, Frontal
 from classifier.calibration import calibrated
 from classifier.decode import DECODE_FAULTS, read_object
-from classifier.eligibility import ExtraKind, check_contrast, check_header
-from classifier.engine import EngineName, open_engine
-from classifier.errors import Undecodable
-from classifier.pixels import Grey, Radiograph, from_dicom
+from classifier.eligibility import ExtraKind, check_contrast, check_header, doubt
+from classifier.engine import EngineName, Outputs, open_engine
+from classifier.errors import NotEligible, Undecodable
+from classifier.frontal import FrontalModel
+from classifier.pixels import Grey, Radiograph, from_dicom, inverted
 from classifier.preprocessing import Placement, network_input
 from storage.records import Finding
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """The network's input (side, side), and where it lies on the source image."""
+    """The network's input (side, side), where it lies on the source image, and that image.
+
+    `doubt` is what the header says against a frontal chest radiograph.
+    """
 
     input: Grey
     placement: Placement
+    radiograph: Radiograph
+    doubt: NotEligible | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a radiologist must know of how an image was read: a stable key, and a sentence."""
+
+    code: str
+    text: str
+
+
+NOT_FRONTAL = ("not_frontal_chest", "By its pixels the image is no frontal chest radiograph.")
+OVERRULED = "The pixels are clearly those of a frontal chest radiograph, so it was analysed."
+INVERTED = Remark(
+    "greys_inverted",
+    "The greys were the reverse of what the header says; they were corrected before the analysis.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +62,7 @@ class Classification:
     findings: tuple[Finding, ...]
     maps: NDArray[np.float32]
     placement: Placement
+    remarks: tuple[Remark, ...] = ()
 
 
 class Classifier:
@@ -58,6 +81,7 @@ class Classifier:
         self.thresholds = {name: (thresholds or own).get(name, own[name]) for name in own}
         self.engine = open_engine(bundle, engine)
         self._also = also
+        self._frontal = bundle.frontal()
         self._calibrations = tuple(f.calibration for f in bundle.manifest.findings)
 
     @property
@@ -74,27 +98,38 @@ class Classifier:
         """
         dataset = source if isinstance(source, Dataset) else read_object(source)
         try:
-            check_header(dataset, self._also)
+            check_header(dataset, self._also, self.bundle.manifest.min_age_years)
+            doubted = doubt(dataset)
         except DECODE_FAULTS as error:
             raise Undecodable(f"The header cannot be read ({type(error).__name__}).") from error
-        return self.place(from_dicom(dataset))
+        if doubted is not None and self._frontal is None:
+            raise doubted
+        return self.place(from_dicom(dataset), doubted)
 
-    def place(self, radiograph: Radiograph) -> PreparedImage:
+    def place(self, radiograph: Radiograph, doubted: NotEligible | None = None) -> PreparedImage:
         """The network's input of a displayed radiograph, however it was read.
 
         Raises:
-            NotEligible: it has no contrast.
+            NotEligible: it has no contrast, or is burnt out.
         """
         check_contrast(radiograph.grey)
         manifest = self.bundle.manifest
         image, placement = network_input(
             radiograph, manifest.preprocessing, manifest.architecture.side
         )
-        return PreparedImage(image, placement)
+        return PreparedImage(image, placement, radiograph, doubted)
 
     def infer(self, prepared: PreparedImage) -> Classification:
-        """Runs the network once."""
+        """Runs the network once, and again where the greys look inverted.
+
+        Raises:
+            NotEligible: by its pixels it is no frontal chest radiograph.
+        """
         outputs = self.engine.run(prepared.input[np.newaxis])
+        remarks: list[Remark] = []
+        limits = self.bundle.manifest.frontal
+        if self._frontal is not None and limits is not None:
+            prepared, outputs = self._judged(self._frontal, limits, prepared, outputs, remarks)
         probabilities = calibrated(outputs.logits, self._calibrations)[0]
         findings = tuple(
             Finding(
@@ -109,7 +144,37 @@ class Classifier:
                 self.bundle.manifest.findings, probabilities, strict=True
             )
         )
-        return Classification(findings, outputs.maps[0], prepared.placement)
+        return Classification(findings, outputs.maps[0], prepared.placement, tuple(remarks))
+
+    def _judged(
+        self,
+        frontal: FrontalModel,
+        limits: Frontal,
+        prepared: PreparedImage,
+        outputs: Outputs,
+        remarks: list[Remark],
+    ) -> tuple[PreparedImage, Outputs]:
+        """The image as it is to be analysed: as it came, or with its greys put right.
+
+        Raises:
+            NotEligible: see `infer`.
+        """
+        architecture = self.bundle.manifest.architecture
+        distance = float(frontal.distance(architecture, outputs.averages)[0])
+        if frontal.looks_inverted(architecture, outputs.averages)[0]:
+            other = self.place(inverted(prepared.radiograph), prepared.doubt)
+            again = self.engine.run(other.input[np.newaxis])
+            nearer = float(frontal.distance(architecture, again.averages)[0])
+            if nearer < distance and not frontal.looks_inverted(architecture, again.averages)[0]:
+                prepared, outputs, distance = other, again, nearer
+                remarks.append(INVERTED)
+        if distance > limits.limit:
+            raise prepared.doubt or NotEligible(*NOT_FRONTAL)
+        if prepared.doubt is not None:
+            if distance > limits.clear:
+                raise prepared.doubt
+            remarks.append(Remark("header_overruled", f"{prepared.doubt.text} {OVERRULED}"))
+        return prepared, outputs
 
     def classify(self, source: bytes | Path | Dataset) -> Classification:
         """`prepare` and `infer` in one."""

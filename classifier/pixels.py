@@ -8,7 +8,7 @@ applied in one pass: exact to half a grey level, and no full-size float copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ A share of the image's own range of grey: the window of the object does not move
 
 BORDER_SHARE = 0.02
 """Share of a border line that may be brighter (a marker, burnt-in text)."""
+
+CLIPPED_SHARE = 0.2
+"""Of an image, at its darkest or brightest level: more than an ordinary window clips."""
 
 ENOUGH_SIDE = 896
 """Pixels of the longer side that JPEG 2000 keeps, 1.75 times the working side of preprocessing."""
@@ -66,14 +69,17 @@ def from_dicom(dataset: Dataset) -> Radiograph:
     """Raises: Undecodable: see `classifier.decode.stored_pixels`.
 
     JPEG 2000 is decoded at a lower resolution unless it has a border or padding: where they end
-    must be known to the pixel, as all that follows depends on what is cut off.
+    must be known to the pixel, as all that follows depends on what is cut off. Nor where a window
+    clips much: the average of what it clips is not what it makes of the average.
     """
 
     def is_whole(stored: NDArray[Any]) -> bool:
         padding = _padding(dataset, _cells(dataset, 8 * stored.dtype.itemsize))
         if padding.any() and _look_up(padding.view(np.uint8), stored).any():
             return False
-        return _edges_are_bright(_displayed(dataset, stored))
+        grey = _displayed(dataset, stored)
+        clipped = sum(np.count_nonzero(grey == end) for end in (grey.min(), grey.max()))
+        return clipped <= CLIPPED_SHARE * grey.size and _edges_are_bright(grey)
 
     stored, lower = enough_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))
     if lower is None:
@@ -114,6 +120,20 @@ def from_image_file(path: Path) -> Radiograph:
     header = Dataset()
     header.BitsStored = 8 * stored.dtype.itemsize
     return cropped(_look_up(display_table(header, stored), stored))
+
+
+def inverted(radiograph: Radiograph) -> Radiograph:
+    """White for black, without the border that is dark then."""
+    if radiograph.lower is not None and radiograph.fine is not None:
+        return replace(radiograph, grey=255 - radiograph.grey, fine=255.0 - radiograph.fine)
+    turned = cropped(255 - radiograph.grey)
+    return Radiograph(
+        turned.grey,
+        radiograph.rows,
+        radiograph.columns,
+        radiograph.top + turned.top,
+        radiograph.left + turned.left,
+    )
 
 
 def display_table(dataset: Dataset, stored: NDArray[Any]) -> Grey:

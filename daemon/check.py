@@ -72,6 +72,13 @@ def _model(settings: Settings, database: Database | None) -> Iterator[Finding]:
         yield Finding("engine", False, str(error), 'set classifier.engine to "auto"')
         return
     yield Finding("engine", True, f"{engine.name}: {engine.reason}")
+    if bundle.manifest.frontal is None:
+        says = "the bundle has no model of frontal chests: the header alone says what is analysed"
+        remedy = "make one with `hilum eligibility --data DIR --out BUNDLE`"
+        yield Finding("eligibility", True, says, remedy)
+    else:
+        share = f"{bundle.manifest.frontal.accepted.value:.1%}"
+        yield Finding("eligibility", True, f"by the pixels; {share} of frontal chests pass")
 
 
 def _serving(settings: Settings, database: Database | None) -> tuple[Bundle, str]:

@@ -204,6 +204,26 @@ def calibrate(
     measure_commands.calibrate(data, bundle, out, method, target or [], as_json=as_json)
 
 
+@app.command()
+def eligibility(
+    data: Data,
+    bundle: Model = "default",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take all images for frontal chests: fit the bundle's model of them anew, and "
+            "write a new version of the bundle to this folder."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Count which images a bundle accepts and which it refuses, by the column label."""
+    _needs_training()
+    from daemon import eligibility_command
+
+    eligibility_command.eligibility(data, bundle, out, as_json=as_json)
+
+
 def _needs_training() -> None:
     from importlib.util import find_spec
 

@@ -27,7 +27,7 @@ from storage.records import DeliveryState, Finding, ResultStatus, StudyRow
 from storage.studies import Studies
 
 RADIOGRAPHS = Path(__file__).parents[1] / "deploy" / "demo"
-WIDTH = 150  # columns that the table needs
+WIDTH = 156  # columns that the table needs
 
 
 @dataclass
@@ -40,7 +40,8 @@ class Row:
     study: StudyRow | None = None
     stored_at: float | None = None
     repeated: bool = False
-    held: int = 0
+    held: int = 0  # reports of its study in the PACS
+    maps: int = 0  # heat maps of it
 
     @property
     def status(self) -> ResultStatus | None:
@@ -76,7 +77,9 @@ def run(folder: Path, console: Console) -> int:
     for remark in _remarks(rows):
         console.print(remark, highlight=False)
     console.print(
-        f"The PACS holds {len(files)} objects, now under {folder / 'pacs'};"
+        f"The PACS holds {sum(row.held for row in rows if not row.repeated)} reports (SR) and"
+        f" {sum(row.maps for row in rows if not row.repeated)} heat maps, now under"
+        f" {folder / 'pacs'};"
         f" one report as text: {folder / 'report.txt'}; the service's log: {service.log_file}"
     )
     console.print(
@@ -151,9 +154,11 @@ def _await_report(outbox: Outbox, study_uid: str) -> float | None:
 
 
 def _count_held(rows: list[Row], files: list[Path]) -> None:
-    held = [str(dcmread(file, stop_before_pixels=True).StudyInstanceUID) for file in files]
+    headers = [dcmread(file, stop_before_pixels=True) for file in files]
+    held = [(str(one.StudyInstanceUID), one.Modality == "SR") for one in headers]
     for row in rows:
-        row.held = held.count(row.sent.study_instance_uid)
+        row.held = held.count((row.sent.study_instance_uid, True))
+        row.maps = held.count((row.sent.study_instance_uid, False))
 
 
 def _write_one_report(rows: list[Row], files: list[Path], target: Path) -> None:
@@ -161,9 +166,9 @@ def _write_one_report(rows: list[Row], files: list[Path], target: Path) -> None:
     flagged = [row for row in analysed if _present(row)] or analysed
     for file in files:
         dataset = dcmread(file)
-        if flagged and dataset.StudyInstanceUID == flagged[0].sent.study_instance_uid:
-            if dataset.Modality == "SR":
-                target.write_text(render_text(dataset))
+        wanted = flagged and dataset.StudyInstanceUID == flagged[0].sent.study_instance_uid
+        if wanted and dataset.Modality == "SR":
+            target.write_text(render_text(dataset))
             return
 
 
@@ -184,12 +189,19 @@ def _table(rows: list[Row]) -> Table:
         words = _words(finding.name)
         table.add_column(words, justify="right", min_width=max(map(len, words.split())))
     table.add_column("to report", justify="right", width=9)
-    table.add_column("PACS holds", justify="right", width=5)
+    table.add_column("SR in PACS", justify="right", width=4)
+    table.add_column("heat maps", justify="right", width=4)
     for row in rows:
         wait_ms = "-" if row.wait_ms is None or row.repeated else f"{row.wait_ms:.0f} ms"
         numbers = [_probability(finding) for finding in _findings(row)] or ["-"] * len(findings)
         table.add_row(
-            row.sent.name, row.sent.label, row.sent.form, *numbers, wait_ms, f"{row.held} SR"
+            row.sent.name,
+            row.sent.label,
+            row.sent.form,
+            *numbers,
+            wait_ms,
+            str(row.held),
+            str(row.maps),
         )
     return table
 

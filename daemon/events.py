@@ -33,6 +33,7 @@ class Event(StrEnum):
     INSTANCE_REFUSED = "instance.refused"
 
     WORKER_READY = "worker.ready"
+    WORKER_BY_HEADER = "worker.by_header"  # the bundle has no model of frontal chests
     WORKER_CANNOT_CLASSIFY = "worker.cannot_classify"
     MODEL_SWITCHED = "model.switched"  # to what the ledger says serves
     MODEL_FOLLOWED = "model.followed"  # its thresholds were changed

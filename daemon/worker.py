@@ -216,6 +216,8 @@ class Worker:
             ResultStatus.ANALYSED,
             bundle=opened.classifier.version,
             findings=found.findings,
+            reason_code=found.remarks[0].code if found.remarks else None,
+            reason=" ".join(remark.text for remark in found.remarks) or None,
             attention=pack(found.maps, found.placement),
         )
 
@@ -261,7 +263,8 @@ class Worker:
         took_ms = round(1000 * (time.monotonic() - started))
         if result.status is ResultStatus.ANALYSED:
             present = [finding.name for finding in result.findings if finding.present]
-            log.info(Event.INSTANCE_ANALYSED, present=present, took_ms=took_ms)
+            said = {"remark": result.reason_code} if result.reason_code else {}
+            log.info(Event.INSTANCE_ANALYSED, present=present, took_ms=took_ms, **said)
         else:
             log.warning(
                 Event.INSTANCE_NOT_ANALYSED, reason_code=result.reason_code, took_ms=took_ms
@@ -354,6 +357,8 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     worker = Worker(settings, objects, database, classifier, owner, bells)
     backlog, engine = Backlog(database, objects), classifier.engine
     log.info(Event.WORKER_READY, model=classifier.version, engine=engine.name, why=engine.reason)
+    if classifier.bundle.manifest.frontal is None:
+        log.warning(Event.WORKER_BY_HEADER, reason="no model of frontal chests in the bundle")
     del classifier, engine  # a bundle that serves no more is to leave the memory
     while not stop or worker.holds:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pydicom.tag import Tag
 
 from classifier.bundle import load_bundle
+from classifier.eligibility import REASONS
 from daemon import admission, association, commitment, contexts, courier, listener
 from daemon.findings import CATALOGUE
 from daemon.report import codes, conformance, header
@@ -215,6 +216,22 @@ def _flat(found: object) -> Iterator[codes.Code]:
             yield from _flat(one)
 
 
+def _reasons() -> str:
+    """Every reason why an image was not analysed."""
+    worker = {
+        "undecodable": "The pixels do not decode; the text says why",
+        "unreadable": "The dataset cannot be read",
+        "crashed": "Reading it ended the process, each time that it was tried",
+        "failed": "An unforeseen fault, each time that it was tried",
+        "object_missing": "The stored file is gone",
+        "object_damaged": "The stored file was changed",
+    }
+    rows = [
+        (code, codes.PRIVATE_SCHEME, meaning) for code, meaning in {**REASONS, **worker}.items()
+    ]
+    return table(("code", "scheme", "why the image was not analysed"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "product": _product,
     "services": _services,
@@ -232,6 +249,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "iods": _iods,
     "mapping": _mapping,
     "codes": _codes,
+    "reasons": _reasons,
     "web-transactions": web_services.transactions,
     "web-keys": web_services.keys,
     "web-frames": web_services.frames,

@@ -200,7 +200,10 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was found in one instance, or why it was not analysed."""
+    """What was found in one instance, or why it was not analysed.
+
+    Of an analysed one, the reason is what a radiologist must know of how it was read.
+    """
 
     status: ResultStatus
     bundle: str | None = None  # "name version" of the model bundle, None when not analysed

@@ -4,6 +4,8 @@ set -eu
 missing=""
 command -v storescu >/dev/null && command -v dsrdump >/dev/null || missing="$missing dcmtk"
 command -v Orthanc >/dev/null || missing="$missing orthanc"
+command -v ojph_compress >/dev/null || missing="$missing openjph-tools"
+[ -e /usr/share/java/pixelmed.jar ] && command -v java >/dev/null || missing="$missing libpixelmed-java default-jre-headless"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v strace >/dev/null || missing="$missing strace"
 [ -z "$missing" ] && exit 0

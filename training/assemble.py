@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle import (
+    FRONTAL,
     REPLAY,
     WEIGHTS,
     Bundle,
@@ -24,11 +25,13 @@ from classifier.bundle import (
     write_bundle,
 )
 from classifier.calibration import calibrated
+from classifier.frontal import pack as pack_frontal
 from classifier.network import Architecture, Weights
 from training.calibrate import platt, youden_threshold
 from training.dataset import Indices, LabelledImages
 from training.figures import Scored, group_figures, resamples
 from training.fit import Member, Recipe
+from training.frontal import Fitted, described
 from training.quantise import GRAPH, Int8Form
 from training.replay import Replay, pack, stated
 
@@ -36,6 +39,9 @@ Bits = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
 PREPROCESSING = "pad-clahe-2"
+
+MIN_AGE_YEARS = 18
+"""Of patients whom a model for adults may judge."""
 
 INTENDED_USE = (
     "Decision support on frontal chest radiographs of adults; every result is reviewed by a "
@@ -123,11 +129,15 @@ def assemble(
     intended_use: str = INTENDED_USE,
     int8: Int8Form | None = None,
     replay: Replay | None = None,
+    frontal: Fitted | None = None,
+    min_age_years: int | None = MIN_AGE_YEARS,
 ) -> Bundle:
     """Write the bundle: all of it or nothing."""
     contents = {WEIGHTS: pack_weights(weights), **(int8.files if int8 else {})}
     if replay is not None:
         contents[REPLAY] = pack(replay)
+    if frontal is not None:
+        contents[FRONTAL] = pack_frontal(frontal.model)
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents.values()))
     now = datetime.now(UTC)
     manifest = Manifest(
@@ -139,9 +149,11 @@ def assemble(
         architecture=architecture,
         findings=outputs,
         threshold_target="youden",
+        min_age_years=min_age_years,
         training=source,
         recipe=asdict(recipe),
         metrics=metrics,
+        frontal=described(frontal, source.images, FRONTAL) if frontal else None,
         graphs={"int8": GRAPH} if int8 and int8.files else {},
         parity={"int8": int8.parity} if int8 else {},
         replay=stated(replay, source.credit) if replay else None,

@@ -143,7 +143,7 @@ def train_paper(
     bundle = assemble(
         out_dir, architecture, recipe, merged(base, [member]), outputs,
         training_data(data, source, seed, f"1 patient in {HOLDOUT_FOLDS}, drawn with the seed"),
-        metrics, INTENDED_USE,
+        metrics, INTENDED_USE, min_age_years=None,
     )  # fmt: skip
     finish(cache, work)
     return bundle

@@ -1,158 +1,120 @@
-"""The model of frontal chests, fitted beside a network to the same training images and to no other.
+"""What a bundle accepts and refuses of labelled images, as the service would: by header and pixels.
 
-Ordinary variation is learnt from slightly changed copies, inverted greys from inverted copies. The
-limit is a quantile of distances across the folds: each patient's by a model that was not fitted to
-that patient.
+labels.csv needs the column `image`, and may have `label`; without it every image counts as
+"frontal".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from classifier.classify import Classifier
+from classifier.eligibility import ExtraKind
+from classifier.errors import NotEligible, Undecodable
+from training.errors import LabelsMissing, TooFewCases
+from training.features import Progress
+from training.images import is_dicom, read_radiograph
 
-from classifier.bundle import Frontal, Interval
-from classifier.engine import OpenVinoEngine, compile_graph
-from classifier.frontal import FrontalModel, scaled
-from classifier.graph import network_graph
-from classifier.network import Architecture, Weights
-from classifier.pixels import Grey
-from training.dataset import Indices
-from training.features import Progress, varied
+FRONTAL = "frontal"
 
-LAYERS = ("block4_conv3", "block5_conv2", "block5_conv3")
-"""block3's averages know the hospital: with them more adults of other hospitals are refused."""
-
-AXES = 100
-ACCEPTED = 0.993  # of the training's own images, across folds; the goal is 0.99 of new ones
-COPIES = 400  # changed images, and inverted ones: what more of them add is small
-COPY_WEIGHT = 3  # a changed copy counts as much, so that all weigh like the images themselves
-LEAST_SPREAD = 0.3  # of the median: a feature that never varied in training may, elsewhere
-LEAST_VARIANCE = 0.05  # of the mean over the axes, added: small axes are noise
-
-Floats = NDArray[np.float64]
+ALSO: tuple[ExtraKind, ...] = ("secondary_capture", "for_processing")
+"""Kinds of object that are judged here as well: a data set's files were chosen by a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copies:
-    """Averages (n, features) of changed and of inverted copies of images, by row of `images`."""
+@dataclass(slots=True)
+class Tally:
+    """Of the images of one label; `corrected` counts those accepted with a remark, by its code."""
 
-    images: Indices
-    changed: NDArray[np.float32]
-    inverted: NDArray[np.float32]
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    corrected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def images(self) -> int:
+        """Accepted and refused."""
+        return self.accepted + self.refused.total()
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """The model, its place in the manifest, and the share of inverted copies that it knows."""
+class Screened:
+    """What became of each label's images, and which files could not be opened."""
 
-    model: FrontalModel
-    limit: float
-    accepted: Interval
-    changed_accepted: float
-    inverted_known: float
-    upright_mistaken: float
+    bundle: str
+    labels: dict[str, Tally]
+    unreadable: tuple[str, ...]
 
-
-def skips_of(architecture: Architecture) -> tuple[str, ...]:
-    """Of the network's averages, those that the model reads; none where it has none of them."""
-    return tuple(skip for skip in architecture.skips if skip.partition("@")[0] in LAYERS)
-
-
-def copies(
-    architecture: Architecture,
-    weights: Weights,
-    count: int,
-    input_of: Callable[[int], Grey],
-    progress: Progress = lambda *_: None,
-) -> Copies:
-    """Averages of copies of some of `count` images, evenly taken."""
-    chosen = np.arange(count)[:: max(1, count // COPIES)][:COPIES]
-    engine = OpenVinoEngine("f32", compile_graph(network_graph(architecture, weights)), "")
-    rows: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
-    for number, row in enumerate(chosen):
-        progress("copies", number, len(chosen))
-        image = input_of(int(row))
-        for kept, copy in zip(rows, (varied(image, 2, f"{row:012x}"), 255 - image), strict=True):
-            kept.append(engine.run(copy[np.newaxis]).averages[0])
-    progress("copies", len(chosen), len(chosen))
-    return Copies(chosen, np.stack(rows[0]), np.stack(rows[1]))
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``hilum eligibility --json`` prints."""
+        return {
+            "bundle": self.bundle,
+            "labels": {
+                label: {
+                    "accepted": tally.accepted,
+                    "refused": dict(sorted(tally.refused.items())),
+                    "remarks": dict(sorted(tally.corrected.items())),
+                }
+                for label, tally in self.labels.items()
+            },
+            "unreadable": list(self.unreadable),
+        }
 
 
-def fit_frontal(
-    architecture: Architecture, averages: NDArray[np.floating], more: Copies, folds: list[Indices]
-) -> Fitted:
-    """Fit to all images (n, features); the limit and the figures are of models across `folds`."""
-    skips = skips_of(architecture)
-    upright = scaled(architecture, skips, averages)
-    changed = scaled(architecture, skips, more.changed)
-    inverted = scaled(architecture, skips, more.inverted)
-    distances = np.empty(len(averages))
-    mistaken = np.empty(len(averages), dtype=np.bool_)
-    changed_distances, known = np.empty(len(changed)), np.empty(len(changed), dtype=np.bool_)
-    for fold in folds:
-        inside = np.isin(np.arange(len(averages)), fold)
-        copied = np.isin(more.images, fold)
-        model = _fit(skips, upright[~inside], changed[~copied], inverted[~copied])
-        distances[inside] = model.distance(architecture, averages[inside])
-        mistaken[inside] = model.looks_inverted(architecture, averages[inside])
-        changed_distances[copied] = model.distance(architecture, more.changed[copied])
-        known[copied] = model.looks_inverted(architecture, more.inverted[copied])
-    limit = float(np.quantile(distances, ACCEPTED))
-    return Fitted(
-        model=_fit(skips, upright, changed, inverted),
-        limit=limit,
-        accepted=wilson(int((distances <= limit).sum()), len(distances)),
-        changed_accepted=float((changed_distances <= limit).mean()),
-        inverted_known=float(known.mean()),
-        upright_mistaken=float(mistaken.mean()),
-    )
+def screen(classifier: Classifier, folder: Path, progress: Progress = lambda *_: None) -> Screened:
+    """Classify every image of DIR/labels.csv and count what was refused, and why.
+
+    Raises:
+        LabelsMissing: there is no labels.csv, or it has no column `image`.
+        TooFewCases: not one image could be opened.
+    """
+    rows = _rows(folder / "labels.csv")
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    labels: dict[str, Tally] = {}
+    unreadable = []
+    for number, row in enumerate(rows):
+        progress("eligibility", number, len(rows))
+        tally = labels.setdefault(row.get("label", FRONTAL), Tally())
+        try:
+            remarks = _judge(classifier, images / row["image"])
+        except NotEligible as error:
+            tally.refused[error.code] += 1
+        except Undecodable as error:
+            tally.refused[error.code] += 1
+        except OSError as error:
+            unreadable.append(f"{row['image']}: {error.strerror}")
+        else:
+            tally.accepted += 1
+            tally.corrected.update(remarks)
+    progress("eligibility", len(rows), len(rows))
+    if not any(tally.images for tally in labels.values()):
+        raise TooFewCases(f"Not one image of labels.csv can be opened in {images.name}/.")
+    return Screened(classifier.version, dict(sorted(labels.items())), tuple(unreadable))
 
 
-def described(fitted: Fitted, images: int, file: str) -> Frontal:
-    """What the manifest says of it."""
-    return Frontal(
-        file=file,
-        skips=fitted.model.skips,
-        limit=fitted.limit,
-        images=images,
-        accepted=fitted.accepted,
-    )
+def _judge(classifier: Classifier, path: Path) -> list[str]:
+    """Codes of the remarks. Raises: NotEligible, Undecodable, OSError."""
+    if is_dicom(path):
+        found = classifier.classify(path)
+    else:
+        found = classifier.infer(classifier.place(read_radiograph(path)))
+    return [remark.code for remark in found.remarks]
 
 
-def wilson(hits: int, count: int) -> Interval:
-    """A share with its 95 % interval (Wilson, J. Am. Statist. Assoc. 22, 1927)."""
-    z, share = 1.959964, hits / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + (z / 2 / count) ** 2)
-    return Interval(share, float(middle - half), float(middle + half))
-
-
-def _fit(
-    skips: tuple[str, ...], upright: Floats, changed: Floats, inverted: Floats
-) -> FrontalModel:
-    known = np.concatenate([upright, *[changed] * COPY_WEIGHT])
-    mean, spread = known.mean(axis=0), known.std(axis=0)
-    spread = np.sqrt(spread**2 + (LEAST_SPREAD * np.median(spread)) ** 2)
-    centred = (known - mean) / spread
-    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    count = min(AXES, len(centred) - 2, len(values) - 1)
-    variances = values[:count] + LEAST_VARIANCE * values[:count].mean()
-    discriminant = LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)
-    discriminant.fit(
-        (np.concatenate([upright, changed, inverted]) - mean) / spread,
-        np.repeat([0, 1], [len(upright) + len(changed), len(inverted)]),
-    )
-    return FrontalModel(
-        skips=skips,
-        mean=mean,
-        spread=spread,
-        axes=vectors[:, :count],
-        variances=variances,
-        rest=float(values[count:].sum()),
-        inverted=np.append(discriminant.coef_[0], discriminant.intercept_[0]),
-    )
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = set(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LabelsMissing(f"{path} cannot be read ({type(error).__name__}).") from error
+    if "image" not in columns:
+        raise LabelsMissing(
+            f"labels.csv needs the column image. Received: {', '.join(sorted(columns)) or 'none'}."
+        )
+    if not rows:
+        raise TooFewCases("labels.csv names no image.")
+    return rows

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import FindingOutput, Graph, Parity
 from classifier.calibration import calibrated
-from classifier.engine import OpenVinoEngine, compile_graph
+from classifier.engine import Engine, OpenVinoEngine, compile_graph
 from classifier.graph import LOGITS, network_graph, worth_quantising
 from classifier.network import Architecture, Weights
 from classifier.pixels import Grey
@@ -113,6 +113,7 @@ class Int8Form:
 
     files: Mapping[str, bytes]
     parity: Parity
+    engine: Engine | None = None  # that measured it
 
 
 def int8_form(
@@ -135,7 +136,7 @@ def int8_form(
         progress("int8", number + 1, count)
     figures = parity(outputs, unseen.truth, unseen.logits, np.stack(rows))
     files = dict(zip((GRAPH.xml, GRAPH.bin), packed(network), strict=True))
-    return Int8Form(files if figures.passed else {}, figures)
+    return Int8Form(files if figures.passed else {}, figures, engine)
 
 
 def parity(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from classifier.bundle import Bundle, FindingLabel
 from classifier.errors import BundleRefused
 from classifier.network import Architecture, Weights
+from classifier.pixels import Grey
 from training.assemble import (
     PREPROCESSING,
     assemble,
@@ -28,6 +29,7 @@ from training.effort import Effort
 from training.errors import ReplayMissing, TooFewCases
 from training.features import FeatureCache, FeatureKind, Progress, compute_features
 from training.fit import Examples, Member, Recipe, Say, fit_member, macro_auc
+from training.frontal import copies, fit_frontal, skips_of
 from training.images import input_of
 from training.labels import AUXILIARY, FINDINGS
 from training.quantise import Unseen, int8_form
@@ -111,10 +113,11 @@ def train(
             )
     work.progress("fit", architecture.members, architecture.members)
     weights = merged(base, members)
+    averages = examples.averages.take(examples.rows[0])
     replay = _replay(architecture, weights, data, cache, targets, folds, work)
     bundle = _bundle(
-        out_dir, architecture, recipe, weights, members, data, targets, findings, credit, seed,
-        replay, work,
+        out_dir, architecture, recipe, weights, members, data, averages, targets, findings,
+        credit, seed, replay, work,
     )  # fmt: skip
     finish(cache, work)
     return bundle
@@ -127,6 +130,7 @@ def _bundle(
     weights: Weights,
     members: list[Member],
     data: LabelledImages,
+    averages: NDArray[np.float16],
     targets: NDArray[np.uint8],
     findings: tuple[FindingLabel, ...],
     credit: str | None,
@@ -152,18 +156,26 @@ def _bundle(
     scored = cross_fitted(logits, truth, data.patients[seen], rows, findings)
     metrics = figures(scored, OUT_OF_FOLD.format(count=len(members), credit=source), views)
     outputs = calibrate(logits, truth, findings)
+
+    def read(row: int) -> Grey:
+        return input_of(data.cases[row].path, PREPROCESSING, architecture.side)
+
     by = np.repeat(np.arange(len(members)), [len(part) for part in rows])
     with work.effort.on("the int8 form"):
         int8 = int8_form(
-            architecture, weights, outputs, Unseen(seen, by, truth, logits),
-            lambda row: input_of(data.cases[row].path, PREPROCESSING, architecture.side),
-            work.progress,
-        )  # fmt: skip
+            architecture, weights, outputs, Unseen(seen, by, truth, logits), read, work.progress
+        )
     work.say(
         f"int8 against f32, out of fold: macro AUC {int8.parity.macro_auc_difference:+.4f}, "
         f"{int8.parity.decisions:.2%} of decisions differ: "
         f"{'passed' if int8.parity.passed else 'not passed, f32 serves'}"
     )
+    frontal = None
+    if skips_of(architecture) and int8.engine is not None:
+        with work.effort.on("the model of frontal chests"):
+            more = copies(int8.engine, len(data.cases), read, work.progress)
+            frontal = fit_frontal(architecture, averages, more, [m.validation for m in members])
+        work.say(frontal.sentence())
     return assemble(
         out_dir,
         architecture,
@@ -173,6 +185,7 @@ def _bundle(
         training_data(data, source, seed, f"none: {len(members)} folds by patient"),
         metrics,
         int8=int8,
+        frontal=frontal,
         replay=replay,
     )
 

@@ -20,7 +20,7 @@ LONG_SIDE = 1024
 OPACITY = 0.38
 """Of the colour at the maximum; the film must stay readable beneath."""
 
-FADE = (0.12, 0.55)
+FADE = (0.2, 0.6)
 """Share of the maximum from which colour shows, and from which it is at full opacity."""
 
 _CONTOUR = (90, 235, 255)

@@ -17,6 +17,9 @@ _FINE = 2  # cells of the field per input pixel
 _SMOOTH = 11  # fine cells that an outline is averaged over, against its steps
 _TOLERANCE = 0.25  # input pixels that an outline may be off, for fewer points
 
+_SPECK = 0.15
+"""Of a cell of the network's own map: what is smaller comes of the interpolation."""
+
 Outline = tuple[tuple[float, float], ...]
 
 
@@ -45,7 +48,8 @@ def activation(coarse: Field, place: Attention) -> Activation | None:
     if highest <= 1e-6:
         return None
     field /= np.float32(highest)
-    return Activation(field, place, tuple(_outlines(field, place, step)))
+    speck = _SPECK * (n / coarse.shape[1]) ** 2
+    return Activation(field, place, tuple(_outlines(field, place, step, speck)))
 
 
 def _inside(n: int, start: float, step: float, end: int) -> np.typing.NDArray[np.bool_]:
@@ -53,7 +57,8 @@ def _inside(n: int, start: float, step: float, end: int) -> np.typing.NDArray[np
     return np.asarray((centres >= 0) & (centres <= end))
 
 
-def _outlines(field: Field, place: Attention, step: float) -> list[Outline]:
+def _outlines(field: Field, place: Attention, step: float, speck: float) -> list[Outline]:
+    """`speck`: area in cells of the field below which only the outline of the maximum stays."""
     mask = (field >= SHARE).astype(np.uint8)
     found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     row, column = np.unravel_index(int(field.argmax()), field.shape)
@@ -63,8 +68,10 @@ def _outlines(field: Field, place: Attention, step: float) -> list[Outline]:
         found,
         key=lambda one: (cv2.pointPolygonTest(one, top, False) < 0, -cv2.contourArea(one)),
     )
-    outlines = []
+    outlines: list[Outline] = []
     for one in found:
+        if outlines and cv2.contourArea(one) < speck:
+            break
         simple = cv2.approxPolyDP(_smooth(one), _TOLERANCE * _FINE, True).reshape(-1, 2)
         if len(simple) < 3:
             continue

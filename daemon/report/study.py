@@ -12,8 +12,10 @@ from io import BytesIO
 from typing import Literal
 
 import cv2
+import numpy as np
 from pydicom.dataset import Dataset
 
+from classifier.classify import INVERTED
 from classifier.decode import DECODE_FAULTS, read_object
 from classifier.errors import ClassifierError, Undecodable
 from classifier.pixels import Grey, displayed
@@ -149,7 +151,8 @@ class _Source:
         attention = self.answered.result.attention
         if attention is not None and grey.shape != (attention.rows, attention.columns):
             raise Undecodable("The image has another size than when it was analysed.")
-        return grey
+        corrected = INVERTED.code in (self.answered.result.reason_code or "")
+        return np.asarray(255 - grey) if corrected else grey
 
     def active(self) -> Iterator[tuple[Finding, Activation]]:
         """Give each positive finding that the network looked somewhere for."""

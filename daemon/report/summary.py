@@ -21,6 +21,8 @@ def summary(images: Sequence[Image]) -> str:
         )
         if below := _below(analysed):
             sentences.append(f"Below their thresholds: {'; '.join(below)}.")
+    if remarks := [plain(image.result.reason) for image in analysed if image.result.reason]:
+        sentences.append(f"Note: {' '.join(dict.fromkeys(remarks))}")
     reasons = [plain(image.result.reason or "") for image in images if not image.analysed]
     if reasons:
         sentences.append(f"Not analysed: {'; '.join(dict.fromkeys(reasons))}")

@@ -44,7 +44,8 @@ FORMS = (
     Form(Kind.DX, 12, transfer_syntax=JPEGLossless),
     Form(Kind.CR, 12, voi=Voi.NONE, transfer_syntax=JPEGLSNearLossless),
 )
-_NOT_CHEST = Form(Kind.CR, 12, view="LL", body_part="ABDOMEN")
+_NOT_CHEST = Form(Kind.CR, 12)  # its header lies
+_ENLARGED = 4  # times: smaller images are refused for their size
 _DAMAGED = Form(Kind.DX, 12, transfer_syntax=JPEG2000Lossless, damage=Damage.GARBLED)
 
 
@@ -117,4 +118,5 @@ def _patient(number: int, row: dict[str, str]) -> Patient:
 def _slice(path: Path) -> NDArray[Any]:
     pixels: NDArray[np.float64] = dcmread(path).pixel_array.astype(np.float64)
     span = max(float(np.ptp(pixels)), 1.0)
-    return np.asarray(np.rint((pixels - pixels.min()) / span * 255), dtype=np.uint8)
+    grey = np.asarray(np.rint((pixels - pixels.min()) / span * 255), dtype=np.uint8)
+    return np.kron(grey, np.ones((_ENLARGED, _ENLARGED), dtype=np.uint8))

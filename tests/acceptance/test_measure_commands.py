@@ -16,6 +16,7 @@ import pytest
 from classifier.bundle import WEIGHTS, Bundle, load_bundle, pack_weights, write_bundle
 from classifier.network import base_shapes, weight_shapes
 from tests.harness import hilum
+from tests.radiographs import anatomy
 
 COPIES = 6  # of each radiograph, in the fixture `labelled`
 
@@ -37,7 +38,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         for name, shape in weight_shapes(architecture).items()
     }
     manifest = default.manifest.model_copy(
-        update={"architecture": architecture, "graphs": {}, "parity": {}, "name": "small"}
+        update={
+            "architecture": architecture,
+            "graphs": {},
+            "parity": {},
+            "frontal": None,
+            "name": "small",
+        }
     )
     folder = tmp_path_factory.mktemp("bundles") / "small"
     return write_bundle(folder, manifest, {WEIGHTS: pack_weights(weights)})
@@ -165,3 +172,54 @@ def test_wrong_usage_says_what_is_allowed(
 ) -> None:
     _, errors = told(*arguments, "--data", str(demo_images[0].parent), status=2)
     assert words in errors
+
+
+def test_eligibility_counts_by_label_what_is_accepted_and_refused(tmp_path: Path) -> None:
+    """Two radiographs, one of them inverted, a picture that is none, and a file that is absent."""
+    demo = Path(__file__).parents[2] / "deploy" / "demo"
+    (tmp_path / "images").mkdir()
+    first, second = sorted(demo.glob("*.png"))[:2]
+    cv2.imwrite(str(tmp_path / "images" / "one.png"), cv2.imread(str(first), 0))
+    cv2.imwrite(str(tmp_path / "images" / "two.png"), 255 - cv2.imread(str(second), 0))
+    cv2.imwrite(str(tmp_path / "images" / "waves.png"), anatomy(400, 400, 256).astype("u1"))
+    cv2.imwrite(str(tmp_path / "images" / "small.png"), anatomy(100, 100, 256).astype("u1"))
+    (tmp_path / "labels.csv").write_text(
+        "image,label\none.png,chest\ntwo.png,chest\nwaves.png,other\nsmall.png,other\n"
+        "absent.png,other\n"
+    )
+    done = hilum("eligibility", "--data", str(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["labels"] == {
+        "chest": {"accepted": 2, "refused": {}, "remarks": {"greys_inverted": 1}},
+        "other": {"accepted": 0, "refused": {"not_frontal_chest": 1, "too_small": 1},
+                  "remarks": {}},
+    }  # fmt: skip
+    assert said["unreadable"] == ["absent.png: No such file or directory"]
+    (tmp_path / "labels.csv").write_text("image\none.png\n")
+    shown = hilum("eligibility", "--data", str(tmp_path))
+    assert "frontal" in shown.stdout
+    assert "1 (100.0%)" in shown.stdout
+    (tmp_path / "labels.csv").write_text("file\none.png\n")
+    refused = hilum("eligibility", "--data", str(tmp_path))
+    assert refused.returncode == 1
+    assert "needs the column image. Received: file" in refused.stderr
+
+
+def test_a_bundle_gets_a_model_of_other_frontal_chests(labelled: Path, tmp_path: Path) -> None:
+    """Weights and calibration stay byte for byte; each precision is measured on this processor."""
+    done = hilum("eligibility", "--data", str(labelled), "--out", str(tmp_path / "new"), "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["accepted"]["value"] > 0.95
+    old, new = load_bundle(), load_bundle(tmp_path / "new")
+    assert new.version == said["bundle"] != old.version
+    for name in ("weights.safetensors", "int8.xml", "int8.bin"):
+        assert new.manifest.files[name] == old.manifest.files[name]
+    assert new.manifest.findings == old.manifest.findings
+    assert new.manifest.frontal is not None
+    assert new.manifest.frontal.images == 72
+    assert "int8" in said["parity"]
+    again = hilum("eligibility", "--data", str(labelled), "--out", str(tmp_path / "new"))
+    assert again.returncode == 1
+    assert "exists already" in again.stderr

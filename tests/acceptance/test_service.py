@@ -10,13 +10,23 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    JPEG2000Lossless,
+)
 
 from classifier.bundle import default_folder, load_bundle
+from daemon.report import render_text
 from daemon.simulate import (
     Damage,
     Form,
@@ -30,7 +40,27 @@ from daemon.simulate import (
 )
 from tests.harness import Orthanc, Pacs, Service, running, until, write_config
 
+IMAGES = {
+    str(uid) for uid in (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
+}
 SECRETS = ("Secret^Person", "SECRET-ID-77")
+
+
+REMARKS = {
+    "header_overruled": "clearly those of a frontal chest radiograph",
+    "greys_inverted": "they were corrected before the analysis",
+}
+
+
+def grey(file: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(file).convert("L"), dtype=np.uint8)
+
+
+def no_chest() -> NDArray[np.uint8]:
+    """A CT slice of pydicom's, large enough to be looked at."""
+    pixels = dcmread(str(get_testdata_file("CT_small.dcm"))).pixel_array.astype(np.float64)
+    shown = (pixels - pixels.min()) / np.ptp(pixels) * 255
+    return np.kron(shown, np.ones((4, 4))).astype(np.uint8)
 
 
 def objects(images: list[Path], count: int, form: Form | None = None) -> list[Dataset]:
@@ -51,6 +81,11 @@ def deliver(service: Service, what: list[Dataset]) -> list[SendOutcome]:
 
 def studies(sent: list[Dataset]) -> list[str]:
     return sorted(str(one.StudyInstanceUID) for one in sent)
+
+
+def report_deliveries(service: Service) -> list[dict[str, Any]]:
+    """Those of reports: this PACS takes no heat maps."""
+    return [one for one in service.queue()["deliveries"] if not one["companion"]]
 
 
 def reported(pacs: Pacs) -> list[str]:
@@ -120,6 +155,7 @@ def test_every_finding_of_every_image_is_in_one_report(
             str(item.ReferencedSOPInstanceUID)
             for series in evidence
             for item in series.ReferencedSOPSequence
+            if item.ReferencedSOPClassUID in IMAGES  # and not a heat map, which it cites as well
         }
         assert held == {str(one.SOPInstanceUID) for one in images}
         # An image that comes late makes a second version, which names the first
@@ -155,7 +191,10 @@ def test_each_fault_has_its_outcome_and_nothing_else_is_disturbed(
     damaged = make_object(
         file, Form(transfer_syntax=JPEG2000Lossless, damage=Damage.GARBLED), Patient(id="D")
     )
-    lateral = make_object(file, Form(view="LL"), Patient(id="L"))
+    lateral = make_object(no_chest(), Form(view="LL"), Patient(id="L"))
+    child = make_object(file, Form(), Patient(id="C", birth_date="20200101"))
+    wrong = make_object(demo_images[3], Form(view="LL"), Patient(id="W"))
+    negative = make_object(255 - grey(file), Form(), Patient(id="X"))
     nameless = make_object(file, Form(), Patient(id="N"))
     nameless.PatientID = None
     undated = make_object(file, Form(), Patient(id="U"))
@@ -167,16 +206,23 @@ def test_each_fault_has_its_outcome_and_nothing_else_is_disturbed(
     refused = {
         str(damaged.StudyInstanceUID): "undecodable",
         str(lateral.StudyInstanceUID): "not_frontal",
+        str(child.StudyInstanceUID): "age_outside_model",
         str(frames.StudyInstanceUID): "multi_frame",
     }
-    answered = [good[0], damaged, lateral, nameless, undated, frames, good[1]]
+    answered = [good[0], damaged, lateral, child, wrong, negative, nameless, undated, frames,
+                good[1]]  # fmt: skip
     outcomes = deliver(running_service, [*answered, homeless])
     assert {outcome.status for outcome in outcomes} == {0x0000}
     until(lambda: len(pacs.stored) == len(answered), 60)
     assert reported(pacs) == studies(answered)
     said = {r["sop_instance"]: r["reason_code"]
             for r in running_service.events("instance.not_analysed")}  # fmt: skip
-    for image in (damaged, lateral, frames):
+    analysed = {r["sop_instance"]: r for r in running_service.events("instance.analysed")}
+    for image, words in ((wrong, "header_overruled"), (negative, "greys_inverted")):
+        assert analysed[str(image.SOPInstanceUID)]["remark"] == words
+        report = next(r for r in pacs.stored if r.StudyInstanceUID == image.StudyInstanceUID)
+        assert REMARKS[words] in render_text(report)
+    for image in (damaged, lateral, child, frames):
         assert said[str(image.SOPInstanceUID)] == refused[str(image.StudyInstanceUID)]
         report = next(r for r in pacs.stored if r.StudyInstanceUID == image.StudyInstanceUID)
         assert "not analysed" in str(report).lower()
@@ -320,8 +366,8 @@ def test_kill_9_between_acknowledgement_and_report(
         service.kill()
     with running(service):
         until(lambda: {*studies(sent)} == {*reported(pacs)}, 60)
-        until(lambda: all(d["state"] == "stored" for d in service.queue()["deliveries"]), 30)
-        assert len(service.queue()["deliveries"]) == 4
+        until(lambda: {d["state"] for d in report_deliveries(service)} == {"stored"}, 30)
+        assert len(report_deliveries(service)) == 4
     uids = [str(one.SOPInstanceUID) for one in pacs.stored]
     assert len(set(uids)) == 4
 

@@ -20,47 +20,15 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
 )
-from pynetdicom import AE, build_context
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from daemon import contexts
-from daemon.listener import Listener
-from daemon.settings import Settings
-from storage.database import open_database
-from storage.objects import ObjectStore
-from storage.queue import Queue
 from storage.records import JobState
+from tests.listening import Bench
 
 UID = "1.2.826.0.1.3680043.10.1.1"
-
-
-class Bench:
-    """A listener in this process, over a real storage."""
-
-    def __init__(self, root: Path, **dicom: object) -> None:
-        self.settings = Settings(dicom={"bind": "127.0.0.1", "port": 0, **dicom})
-        self.database = open_database(f"sqlite:///{root / 'hilum.sqlite'}")
-        self.database.migrate(root / "backups")
-        self.objects = ObjectStore(root)
-        self.queue = Queue(self.database)
-        self.listener = Listener(self.settings, self.objects, lambda: self.queue)
-        self.port = self.listener.start()
-
-    def close(self) -> None:
-        self.listener.stop(1.0)
-        self.database.close()
-
-    def associate(self, sop_class=contexts.COMPUTED_RADIOGRAPHY, syntaxes=None, **titles):
-        entity = AE(ae_title=titles.get("calling", "CR1"))
-        context = build_context(sop_class, syntaxes or [ExplicitVRLittleEndian])
-        return entity.associate(
-            "127.0.0.1",
-            self.port,
-            contexts=[context, build_context(contexts.VERIFICATION)],
-            ae_title=titles.get("called", "HILUM"),
-        )
 
 
 @pytest.fixture

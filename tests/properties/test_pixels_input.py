@@ -169,14 +169,17 @@ def test_jpeg_2000_with_a_border_is_within_one_grey_level(ds: Dataset) -> None:
 @settings(max_examples=8, deadline=None)
 @given(jpeg_2000(border=False))
 def test_jpeg_2000_at_a_lower_resolution_differs_as_little_as_rounding(ds: Dataset) -> None:
-    """Noise and marks of full contrast included; see test_pixels_logits.py for real images."""
+    """White noise of 2 % of the range included, which costs most: up to one pixel in twenty-five.
+
+    See test_pixels_logits.py for real images.
+    """
     ds = reread(ds)
     plain = full_size_input(displayed(ds))
     image, placement = seen(ds)
     assert placement == placement_of(plain.box, (ds.Rows, ds.Columns))
     fast = _square(from_dicom(ds), 512, max(ds.Rows, ds.Columns))
     before = apart(fast, squared(stretched(plain.working)))
-    assert (before > 1).mean() < 0.02
+    assert (before > 1).mean() < 0.06
     assert before.mean() < 0.5
     after = apart(image, plain.input)
     assert (after > 1).mean() < 0.1

@@ -110,7 +110,7 @@ def test_a_damaged_graph_leaves_the_next_engine(
     if damage != "missing":
         graph.write_bytes(content if damage == "flipped" else content[:-1])
     chosen = open_engine(load_bundle(folder))
-    assert chosen.name == "f32"
+    assert chosen.name in ("bf16", "f32")  # as the processor has it
     assert f"int8: {graph.name}" in chosen.reason
     with pytest.raises(BundleRefused, match=graph.name):
         open_engine(load_bundle(folder), "int8")
@@ -152,8 +152,8 @@ def test_an_object_becomes_coded_findings_and_maps(
 
 def test_what_is_not_judged_is_refused_before_the_engine(classifier: Classifier) -> None:
     cells = anatomy(300, 300, 256).astype(np.uint8)
-    with pytest.raises(NotEligible, match="frontal"):
-        classifier.prepare(part10(make_radiograph(cells, ViewPosition="LL")))
+    with pytest.raises(NotEligible, match="younger than 18"):
+        classifier.prepare(part10(make_radiograph(cells, PatientAge="010Y")))
     with pytest.raises(NotEligible, match="blank"):
         classifier.prepare(part10(make_radiograph(np.full((300, 300), 7, dtype=np.uint8))))
     with pytest.raises(Undecodable):

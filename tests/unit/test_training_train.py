@@ -63,6 +63,8 @@ def test_training_ends_in_a_bundle_that_says_what_it_is(trained: Bundle, demo: P
     assert manifest.metrics.data.startswith("2-fold cross-validation by patient on the demo")
     assert manifest.metrics.images == 12
     assert set(manifest.metrics.by_view) == {"PA"}
+    assert manifest.frontal is not None
+    assert (manifest.frontal.images, manifest.min_age_years) == (12, 18)
     assert manifest.recipe == asdict(QUICK)
     assert [path.name for path in trained.folder.parent.iterdir()] == ["bundle"]
 
