@@ -35,6 +35,7 @@ SHOWN = "#slot-main[data-state=shown]"
 REFUSED = 0xA900
 KEYS = 5  # at most, from the worklist to the next study
 LATE_MS = 40_000
+LOGINS = {"ada": "administrator", "ann": "radiologist", "ben": "radiologist", "max": "auditor"}
 SCRIPT = "<script>alert(1)</script>^Eva"
 NAMES = (
     "Lindqvist^Maria", "Okafor^Ben", "Müller^Änne", "Kowalski^Zofia", "García López^José",
@@ -93,19 +94,17 @@ def hospital(
     folder = tmp_path_factory.mktemp("hospital")
     orthanc = Orthanc(folder / "orthanc").start()
     archive = Pacs("ARCHIVE", answers=[REFUSED]).start()
-    config = write_config(folder, orthanc.dicom_port)
-    with config.open("a") as file:
-        file.write(
-            f'[[pacs]]\nname = "archive"\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\n'
-            f"port = {archive.port}\n"
-        )
-    service = Service(folder, config)
-    service.add_user("ann", "radiologist")
-    service.add_user("ben", "radiologist")
-    service.add_user("ada", "administrator")
-    service.add_user("max", "auditor")
-    one = Hospital(service, orthanc, archive, demo_images, second(folder / "second"))
     try:
+        config = write_config(folder, orthanc.dicom_port)
+        with config.open("a") as file:
+            file.write(
+                f'[[pacs]]\nname = "archive"\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\n'
+                f"port = {archive.port}\n"
+            )
+        service = Service(folder, config)
+        for login, role in LOGINS.items():
+            service.add_user(login, role)
+        one = Hospital(service, orthanc, archive, demo_images, second(folder / "second"))
         with running(service):
             for image in demo_images[:10]:
                 one.send(image)
