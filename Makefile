@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Tests that measure no time and start no service: they run beside each other.
+ALONE  := tests/unit tests/properties tests/architecture
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test check bench figures flame lock clean peers format web
@@ -13,14 +15,15 @@ demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
 
 test: $(VENV)/.dev peers
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ALONE)
+	@$(BIN)/python -m pytest tests/integration tests/faults tests/acceptance
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow and not peer" tests/unit tests/properties tests/architecture
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not peer" $(ALONE)
 
 bench: $(VENV)/.dev peers
 	@$(BIN)/python -m tests.bench
