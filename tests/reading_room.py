@@ -31,9 +31,11 @@ from storage.objects import ObjectStore
 from storage.people import NewAccount, Role
 from storage.queue import Queue
 from storage.records import Arrival, Attention, Finding, Result, ResultStatus
+from storage.studies import Studies
 from tests.browsing import sign_in
 from tests.harness import Pacs, Service, running, until, write_config
 from tests.pages import CHEAP, PASSWORD
+from tests.storing import new_report
 
 SHOWN = "#slot-main[data-state=shown]"
 HOSTILE = "<script>alert(1)</script>^Eva"
@@ -198,5 +200,10 @@ def _write_warm(service: Service) -> Dataset:
     attention = Attention(maps.tobytes(), GRID, 600, 1000, top, 0.0, scale, SIDE)
     result = Result(ResultStatus.ANALYSED, "made up 1", (found,), attention=attention)
     queue.finish(job, result, str(image.StudyInstanceUID), 0, now, read_headers(image))
+    # A study whose report is not made yet would be analysed again by the bundle that serves
+    studies = Studies(database)
+    due = studies.claim_due("test", 60, now)
+    assert due is not None
+    studies.reported(due, new_report(f"{image.StudyInstanceUID}.1", now), (), now)
     database.close()
     return image
