@@ -275,9 +275,7 @@ def test_a_session_that_ends_keeps_the_review(
     assert Reviews(room.database).of_study(room.uid("prior")) == ()
 
 
-def test_a_new_version_meanwhile_is_told_and_the_draft_stays(
-    room: Room, page: Page, demo_images: list[Path]
-) -> None:
+def test_a_new_version_meanwhile_is_told_and_the_draft_stays(room: Room, page: Page) -> None:
     room.open(page, "two")
     page.keyboard.press("1")
     page.keyboard.press("u")
