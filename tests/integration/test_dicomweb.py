@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from daemon.simulate import Form, Kind, Patient, make_object, to_bytes
 from storage.audit import Audit, AuditQuery
-from storage.people import Role, Scope
+from storage.people import Action, Role, Scope
 from storage.worklist import Query, Worklist
 from tests.pages import Pages, open_pages
 from tests.received import on_a_port, receive
@@ -422,6 +422,14 @@ def test_a_damaged_object_is_told_and_never_half_sent(
     logged = "".join(capsys.readouterr())
     assert "object.damaged" in logged
     assert "Hurt" not in logged
+    uid = str(image.SOPInstanceUID)
+    administrator = served.pages.signed_in(Role.ADMINISTRATOR)
+    assert f"damaged or lost on this disk: {uid}" in administrator.get("/system").text
+    noted = Audit(served.pages.storage.database).search(AuditQuery(action=Action.OBJECT_UNSOUND), 9)
+    assert [(one.subject, one.actor) for one in noted] == [(uid, "radiologist")], "once"
+    content[-100] ^= 1
+    file.write_bytes(content)  # as from a backup
+    assert "damaged or lost" not in administrator.get("/system").text
     file.unlink()
     answer = served.get(f"{path}/file")
     assert (answer.status_code, "lost" in answer.json()["detail"]) == (500, True)
