@@ -6,6 +6,7 @@ plan its memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ BLOCK6 = "block6/conv1"
 LOGITS = "logits/bias"
 """Names of operations: those of the base, and the last, which adds each member's own bias."""
 
+_NUMBERED = re.compile(r"[A-Z][A-Za-z]*_[0-9]+")  # a name that OpenVINO gave
+
 SAME = {"strides": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1], "dilations": [1, 1]}
 
 
@@ -52,7 +55,9 @@ def network_graph(architecture: Architecture, weights: Weights, batch: int = 1) 
     outputs = [_named(logits, "logits"), _named(maps, "maps")]
     if skips:
         outputs.append(_named(_averages(skips), "averages"))
-    return ov.Model(outputs, [image], "extended_vgg16")
+    graph = ov.Model(outputs, [image], "extended_vgg16")
+    name_in_order(graph)
+    return graph
 
 
 def base_graph(
@@ -67,6 +72,17 @@ def base_graph(
     if skips:
         outputs.append(_named(_averages(_skips(layers, skips, side // STRIDE)), "averages"))
     return ov.Model(outputs, [image], "vgg16_base")
+
+
+def name_in_order(graph: ov.Model) -> None:
+    """Number what has no name by its place in the graph.
+
+    OpenVINO counts through the life of the process, so that the same graph made twice would be
+    stored in other bytes.
+    """
+    for place, node in enumerate(graph.get_ordered_ops()):
+        if _NUMBERED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}_{place}")
 
 
 def worth_quantising(graph: ov.Model) -> list[str]:

@@ -78,8 +78,8 @@ def from_dicom(dataset: Dataset) -> Radiograph:
         if padding.any() and _look_up(padding.view(np.uint8), stored).any():
             return False
         grey = _displayed(dataset, stored)
-        clipped = sum(np.count_nonzero(grey == end) for end in (grey.min(), grey.max()))
-        return bool(clipped <= CLIPPED_SHARE * grey.size) and _edges_are_bright(grey)
+        clipped = sum(int(np.count_nonzero(grey == end)) for end in (grey.min(), grey.max()))
+        return clipped <= CLIPPED_SHARE * grey.size and _edges_are_bright(grey)
 
     stored, lower = enough_pixels(dataset, Enough(ENOUGH_SIDE, is_whole))
     if lower is None:

@@ -36,7 +36,8 @@ def look_at_storage(settings: Settings) -> Finding:
     root = settings.storage.root
     existing = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    says = f"{root}: {free / 1e9:.1f} GB free, {settings.storage.reserve_bytes / 1e9:.1f} GB kept"
+    kept_free = f"{settings.storage.reserve_bytes / 1e9:.1f} GB of it kept free"
+    says = f"{root}: {free / 1e9:.1f} GB free, {kept_free}"
     if not os.access(existing, os.W_OK):
         return Finding("storage", False, f"{existing} cannot be written to", "change its owner")
     if free <= settings.storage.reserve_bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -69,6 +69,7 @@ class Action(StrEnum):
     STUDY_RETRIED = "study.retried"
     DELIVERY_RETRIED = "delivery.retried"
     AUDIT_READ = "audit.read"
+    OBJECT_UNSOUND = "object.unsound"  # its stored bytes are damaged or lost; who came upon it
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class Session:
     created_at: float
     seen_at: float
     address: str
+    filters: str = field(default="", repr=False)  # of the worklist, as JSON: may hold a name
+    told: str = ""  # what the next page has to say, once
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from sqlalchemy import delete, insert, or_, select, update
 from storage.accounts import to_account
 from storage.database import Database
 from storage.people import Session
+from storage.results import AnyRow
 from storage.schema import account, session
 
 TOUCH_EVERY_S = 30.0  # at most one write a session in so long
+LONGEST_TOLD = 255  # characters
 _OWN = [session.c[name].label(f"session_{name}") for name in session.c.keys()]  # noqa: SIM118
 
 
@@ -70,10 +72,7 @@ class Sessions:
             with self._database.write() as connection:
                 seen = update(session).where(session.c.id == row.session_id)
                 connection.execute(seen.values(seen_at=at))
-        return Session(
-            row.session_id, to_account(row), row.session_created_at, row.session_seen_at,
-            row.session_address,
-        )  # fmt: skip
+        return _to_session(row)
 
     def of(self, account_id: int, at: float) -> tuple[Session, ...]:
         """Return an account's sessions that have not ended, newest first."""
@@ -87,11 +86,19 @@ class Sessions:
         )
         with self._database.read() as connection:
             rows = connection.execute(wanted).all()
-        return tuple(
-            Session(r.session_id, to_account(r), r.session_created_at, r.session_seen_at,
-                    r.session_address)
-            for r in rows
-        )  # fmt: skip
+        return tuple(_to_session(row) for row in rows)
+
+    def keep_filters(self, session_id: int, filters: str) -> None:
+        """Keep what the worklist is narrowed to, until the session ends."""
+        self._set(session_id, filters=filters)
+
+    def tell(self, session_id: int, text: str) -> None:
+        """Keep what the next page is to say; "" when it has."""
+        self._set(session_id, told=text[:LONGEST_TOLD])
+
+    def _set(self, session_id: int, **values: str) -> None:
+        with self._database.write() as connection:
+            connection.execute(update(session).where(session.c.id == session_id).values(values))
 
     def close(self, secret: str) -> None:
         """End a session; one that has ended stays so."""
@@ -103,3 +110,10 @@ class Sessions:
         with self._database.write() as connection:
             others = delete(session).where(session.c.account_id == account_id)
             return connection.execute(others.where(session.c.id != keep)).rowcount
+
+
+def _to_session(row: AnyRow) -> Session:
+    return Session(
+        row.session_id, to_account(row), row.session_created_at, row.session_seen_at,
+        row.session_address, row.session_filters, row.session_told,
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from storage.schema import delivery, instance, job, result, study
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 RATE_OVER_S = 5 * MINUTE_S
+UNDECODABLE = "undecodable"  # the reason code of an image whose file or pixels cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,19 @@ def callers(database: Database, since: float) -> list[Caller]:
             Caller(ae, address, count, quarantined or 0, not_analysed or 0, at)
             for ae, address, count, quarantined, not_analysed, at in connection.execute(query)
         ]
+
+
+def undecodable(database: Database, since: float) -> tuple[int, str]:
+    """Return how many images came damaged since then, and who sent the latest: TITLE@address."""
+    query = (
+        select(instance.c.calling_ae, instance.c.peer_address)
+        .join(result, result.c.instance_id == instance.c.id)
+        .where(instance.c.received_at >= since, result.c.reason_code == UNDECODABLE)
+        .order_by(instance.c.received_at.desc())
+    )
+    with database.read() as connection:
+        found = connection.execute(query).all()
+    return len(found), f"{found[0][0]}@{found[0][1]}" if found else ""
 
 
 def backlog(database: Database) -> list[Backlog]:

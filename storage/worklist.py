@@ -124,15 +124,22 @@ class Worklist:
         return Page(tuple(by_id[study_id] for study_id in shown), last)
 
     def next_after(self, study_instance_uid: str, query: Query) -> WorklistRow | None:
-        """Return the study to read after this one, from its place among those to be reviewed.
+        """Return the study to read after this one, from its place in the list that is asked for.
 
-        After the last comes the first; None when nothing else is to be reviewed.
+        Where no state is asked for, of those to be reviewed, or that somebody has reviewed. After
+        the last comes the first; None when there is no other.
         """
-        query = replace(query, state=query.state or ListState.TO_REVIEW)
-        row, key = self.study(study_instance_uid), None
+        usual = ListState.REVIEWED if query.reviewed_by else ListState.TO_REVIEW
+        query = replace(query, state=query.state or usual)
+        row, key, reviewed = self.study(study_instance_uid), None, query.state is ListState.REVIEWED
         if row is not None:
-            place = urgency(reviewed=False, flagged=row.flagged, probability=row.top_probability)
-            values = (0.0 if query.blinded else place, row.first_received_at, row.study_id)
+            # One that was reviewed a moment ago counts from where it stood before
+            place = urgency(reviewed=reviewed, flagged=row.flagged, probability=row.top_probability)
+            values = (
+                float(reviewed) if query.blinded else place,
+                row.first_received_at,
+                row.study_id,
+            )
             key = pack_key(query.blinded, values)
         for start in (key, None):
             for found in self.page(query, start, 2).rows:

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, Verification
@@ -23,6 +25,7 @@ from daemon import demo_peers
 
 _config.LOG_HANDLER_LEVEL = "none"
 free_port = demo_peers.free_port
+PASSWORD = "correct horse battery"
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0, every: float = 0.02) -> Any:
@@ -82,6 +85,11 @@ class Pacs:
 
 class Orthanc(demo_peers.Orthanc):
     """The real Orthanc, and what tests ask of it."""
+
+    def held(self) -> list[Dataset]:
+        """Return the reports that it holds, by version."""
+        found = [dcmread(BytesIO(self.raw(f"/instances/{one}/file"))) for one in self.reports()]
+        return sorted(found, key=lambda one: int(one.InstanceNumber))
 
     def reports(self) -> list[str]:
         """Return Orthanc's ids of all the SR instances that it holds."""
@@ -151,6 +159,15 @@ class Service:
 
     def hilum(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return hilum(*arguments, "--config", str(self.config))
+
+    def add_user(self, login: str, role: str) -> None:
+        """Make an account by the command line, as the first one is made."""
+        added = hilum(
+            "user", "add", login, "--role", role, "--name", login.capitalize(),
+            "--person-name", f"{login.capitalize()}^Test", "--password-stdin",
+            "--config", str(self.config), stdin=PASSWORD + "\n",
+        )  # fmt: skip
+        assert added.returncode == 0, added.stderr
 
     def queue(self) -> dict[str, Any]:
         listed: dict[str, Any] = json.loads(self.hilum("queue", "list", "--json").stdout)

@@ -20,9 +20,9 @@ from daemon.web.gate import Gate, csrf_token, make_gate
 from daemon.web.passwords import Passwords
 from daemon.web.templating import make_templates
 from storage.people import Account, NewAccount, Role, Scope
+from tests.harness import PASSWORD
 from tests.storing import Storage, open_storage
 
-PASSWORD = "correct horse battery"
 CHEAP = Passwords(memory_kib=8, passes=1)  # a real argon2id, quick
 _HASH = CHEAP.make(PASSWORD)
 
@@ -99,6 +99,17 @@ def sign_in(browser: TestClient, login: str, password: str = PASSWORD) -> httpx.
     token = csrf_of(browser.get("/sign-in"))
     form = {"login": login, "password": password, "csrf_token": token}
     return browser.post("/sign-in", data=form)
+
+
+def after(browser: TestClient, answer: httpx.Response) -> str:
+    """Return the page that a form's answer leads to: a reload of it asks nothing again."""
+    assert answer.status_code == 303, answer.text
+    page = browser.get(answer.headers["location"])
+    assert page.status_code == 200
+    said = re.search(r'class="success" role="status">([^<]*)<', page.text)
+    again = browser.get(answer.headers["location"]).text
+    assert said is None or said[1] not in again, "it is said once"
+    return page.text
 
 
 @contextmanager

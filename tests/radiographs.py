@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -91,3 +92,10 @@ def anatomy(rows: int, columns: int, levels: int, seed: int = 0) -> NDArray[np.i
     field = 0.5 + 0.3 * np.cos(6.3 * y / rows) * np.cos(6.3 * x / columns)
     noisy = field + random.normal(0, 0.05, (rows, columns))
     return np.clip(noisy * levels, 0, levels - 1).astype(np.int64)
+
+
+def no_chest() -> NDArray[np.uint8]:
+    """A CT slice of pydicom's, large enough to be looked at."""
+    pixels = dcmread(str(get_testdata_file("CT_small.dcm"))).pixel_array.astype(np.float64)
+    shown = (pixels - pixels.min()) / np.ptp(pixels) * 255
+    return np.kron(shown, np.ones((4, 4))).astype(np.uint8)

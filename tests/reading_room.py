@@ -31,18 +31,12 @@ from storage.objects import ObjectStore
 from storage.people import NewAccount, Role
 from storage.queue import Queue
 from storage.records import Arrival, Attention, Finding, Result, ResultStatus
+from storage.studies import Studies
+from tests.browsing import sign_in
 from tests.harness import Pacs, Service, running, until, write_config
 from tests.pages import CHEAP, PASSWORD
+from tests.storing import new_report
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 SHOWN = "#slot-main[data-state=shown]"
 HOSTILE = "<script>alert(1)</script>^Eva"
 EVA = {"name": "Lindqvist^Maria", "id": "P-1", "birth_date": "19610204", "sex": "F"}
@@ -94,10 +88,7 @@ class Room:
 
     def sign_in(self, context: BrowserContext, login: str) -> Page:
         """Return a page of a reader who has signed in."""
-        page = context.new_page()
-        page.goto(f"{self.address}/sign-in")
-        fill_in(page, login)
-        return page
+        return sign_in(context, login, self.address)
 
     def open(self, page: Page, name: str) -> None:
         """Open a study and wait until its image is seen."""
@@ -116,14 +107,6 @@ class Room:
         """Return what the PACS holds of a study, in the order of its coming."""
         uid = self.uid(name)
         return [one for one in list(self.pacs.stored) if uid == str(one.StudyInstanceUID)]
-
-
-def fill_in(page: Page, login: str) -> None:
-    """Sign in as a person does."""
-    page.fill("[name=login]", login)
-    page.fill("[name=password]", PASSWORD)
-    page.press("[name=password]", "Enter")
-    page.wait_for_url(lambda url: "/sign-in" not in url)
 
 
 @contextmanager
@@ -217,5 +200,10 @@ def _write_warm(service: Service) -> Dataset:
     attention = Attention(maps.tobytes(), GRID, 600, 1000, top, 0.0, scale, SIDE)
     result = Result(ResultStatus.ANALYSED, "made up 1", (found,), attention=attention)
     queue.finish(job, result, str(image.StudyInstanceUID), 0, now, read_headers(image))
+    # A study whose report is not made yet would be analysed again by the bundle that serves
+    studies = Studies(database)
+    due = studies.claim_due("test", 60, now)
+    assert due is not None
+    studies.reported(due, new_report(f"{image.StudyInstanceUID}.1", now), (), now)
     database.close()
     return image

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from classifier.bundle import FindingOutput, Graph, Parity
 from classifier.calibration import calibrated
 from classifier.engine import Engine, OpenVinoEngine, compile_graph
-from classifier.graph import LOGITS, network_graph, worth_quantising
+from classifier.graph import LOGITS, name_in_order, network_graph, worth_quantising
 from classifier.network import Architecture, Weights
 from classifier.pixels import Grey
 from training.features import Progress
@@ -87,6 +87,7 @@ def packed(network: ov.Model) -> tuple[bytes, bytes]:
     """The .xml and the .bin of a graph; what is not quantised in half precision."""
     import openvino
 
+    name_in_order(network)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.xml"
         openvino.save_model(network, path, compress_to_fp16=True)

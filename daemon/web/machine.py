@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,7 +23,8 @@ class Process:
 
 def processes(parent: int) -> list[Process]:
     """Return the service's processes: the supervisor `parent` and its children."""
-    found = [_process(parent)]
+    above = _process(parent)
+    found = [None if above is None else replace(above, name="supervisor")]
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal() and _parent(folder) == parent:
             child = _process(int(folder.name))

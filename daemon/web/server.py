@@ -16,10 +16,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from daemon import logs, process
 from daemon.errors import CannotListen
 from daemon.events import Event
-from daemon.settings import Settings, WebSettings, WebTlsSettings
+from daemon.settings import Settings, WebSettings
 from daemon.web.app import create_app
 from daemon.web.context import Site
 from daemon.web.templating import make_templates
+from daemon.web.tls import tls_context
 from storage.audit import Audit
 from storage.database import open_database
 from storage.objects import ObjectStore
@@ -73,7 +74,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
         logging.getLogger(name).addHandler(logging.NullHandler())
         logging.getLogger(name).propagate = False
     try:
-        context = None if settings.web.tls is None else _tls(settings.web.tls)
+        context = None if settings.web.tls is None else tls_context(settings.web.tls)
         listening = _listen(settings.web)
     except CannotListen as error:
         log.critical(Event.FAULT, reason=str(error))
@@ -114,19 +115,6 @@ def _listen(settings: WebSettings) -> socket.socket:
         raise CannotListen(
             f"the pages cannot be served on {settings.bind} port {settings.port}: {error.strerror}"
         ) from error
-
-
-def _tls(settings: WebTlsSettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.certificate, settings.key)
-    except (OSError, ssl.SSLError) as error:
-        raise CannotListen(
-            f"web.tls: the certificate {settings.certificate} with the key {settings.key}"
-            f" cannot be used: {error.strerror or error}"
-        ) from error
-    return context
 
 
 def _bracketed(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from daemon.web.access import Person, Role
+from daemon.web.told import told
 
 HERE = Path(__file__).parent
 
@@ -28,7 +30,6 @@ class Place:
 # In this order; a place whose page is not part of the service is not shown.
 PLACES = (
     Place("Worklist", "/worklist", (Role.RADIOLOGIST,)),
-    Place("Agreement", "/agreement", (Role.RADIOLOGIST, Role.ADMINISTRATOR)),
     Place("System", "/system", (Role.ADMINISTRATOR,)),
     Place("Queue", "/queue", (Role.ADMINISTRATOR,)),
     Place("Deliveries", "/deliveries", (Role.ADMINISTRATOR,)),
@@ -39,6 +40,7 @@ PLACES = (
     Place("Users", "/users", (Role.ADMINISTRATOR,)),
     Place("API tokens", "/tokens", (Role.ADMINISTRATOR,)),
     Place("Audit", "/audit", (Role.ADMINISTRATOR, Role.AUDITOR)),
+    Place("Agreement", "/agreement", (Role.RADIOLOGIST, Role.ADMINISTRATOR)),
     Place("Account", "/account", tuple(Role)),
 )
 HOME = {Role.RADIOLOGIST: "/worklist", Role.ADMINISTRATOR: "/system", Role.AUDITOR: "/audit"}
@@ -81,6 +83,7 @@ def _shared(request: Request) -> dict[str, Any]:
         "places": places(request, person) if person is not None and in_session else [],
         "here": request.url.path,
         "csrf_token": getattr(state, "csrf", ""),
+        "told": partial(told, request),  # called by a whole page, not by its live parts
     }
 
 

@@ -1,15 +1,26 @@
-"""Labelled sets made from the demo radiographs, for the commands that train and measure."""
+"""The browser; and labelled sets made from the demo radiographs."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
+
+from tests import browsing
 
 COPIES = 6
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser for the tests of a file: the loop that it runs in is gone after them."""
+    with browsing.chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

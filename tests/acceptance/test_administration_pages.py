@@ -5,18 +5,13 @@ The pages are the real ones on a real storage; the figures in it are the test's.
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from classifier.bundle import load_bundle
 from daemon.shelf import facts_of
@@ -28,17 +23,17 @@ from storage.runs import Runs
 from storage.schedule_records import RunState
 from storage.schedules import Schedules
 from storage.workers import Workers
-from tests.harness import until
-from tests.pages import PASSWORD, Pages, open_pages
+from tests import browsing
+from tests.browsing import look
+from tests.pages import Pages, open_pages
+from tests.received import on_a_port
 from tests.storing import Storage, arrival, make_report
 
 FIRST = facts_of(load_bundle())
 SECOND = BundleFacts(
     "hilum_vgg16 night", "2" * 64, "hilum_vgg16-night", FIRST.card, FIRST.thresholds
 )
-PICTURES = os.environ.get("HILUM_PICTURES")  # a folder: pictures of each page go there
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
-SIZES = ((1280, 800), (1920, 1200))
 
 
 @pytest.fixture
@@ -50,31 +45,11 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
 
 
 @pytest.fixture
-def browser(pages: Pages) -> Iterator[Page]:
+def browser(pages: Pages, chromium: Browser) -> Iterator[Page]:
     """Chromium, signed in as the administrator."""
-    server = uvicorn.Server(
-        uvicorn.Config(pages.app, host="127.0.0.1", port=0, log_level="error", lifespan="off")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
     login = pages.account(Role.ADMINISTRATOR).login
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = chromium.new_page(
-            base_url=f"http://127.0.0.1:{port}", color_scheme="dark",
-            viewport={"width": 1280, "height": 800},
-        )  # fmt: skip
-        page.goto("/sign-in")
-        page.fill("[name=login]", login)
-        page.fill("[name=password]", PASSWORD)
-        page.click("main button")
-        page.wait_for_url(lambda url: "sign-in" not in url)
-        yield page
-        chromium.close()
-    server.should_exit = True
-    thread.join(10)
+    with on_a_port(pages.app) as url, browsing.room(chromium, url) as context:
+        yield browsing.sign_in(context, login)
 
 
 def fill(pages: Pages) -> None:
@@ -111,24 +86,7 @@ def _answer(storage: Storage, number: int, at: float) -> None:
     storage.queue.finish(job, result, f"1.2.840.8.{number}", 0, at)
 
 
-def look(browser: Page, name: str) -> None:
-    """No serious fault of accessibility, nothing refused by the policy; a picture where asked."""
-    found: Any = Axe().run(browser)
-    bad = [v for v in found.response["violations"] if v["impact"] in ("serious", "critical")]
-    assert not bad, [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in bad]
-    if PICTURES:
-        for width, height in SIZES:
-            browser.set_viewport_size({"width": width, "height": height})
-            browser.wait_for_timeout(300)
-            browser.screenshot(path=f"{PICTURES}/{name}-{width}.png")
-        browser.set_viewport_size({"width": 1280, "height": 800})
-
-
 def test_an_administrators_round(pages: Pages, browser: Page) -> None:
-    complaints: list[str] = []
-    browser.on("console", lambda said: complaints.append(said.text) if said.type == "error" else 0)
-    browser.on("pageerror", lambda fault: complaints.append(str(fault)))
-
     browser.goto("/system")
     look(browser, "system")
 
@@ -158,8 +116,7 @@ def test_an_administrators_round(pages: Pages, browser: Page) -> None:
     form = browser.locator("form", has=browser.locator("#value-pneumonia"))
     form.locator("[name=reason]").fill("too many at night")
     form.locator("button", has_text="Save").click()
-    browser.wait_for_url("**saved=pneumonia")
-    assert "The threshold of Pneumonia is changed" in browser.inner_text(".success")
+    expect(browser.locator(".success")).to_contain_text("The threshold of Pneumonia is changed")
     ledger = Ledger(pages.storage.database)
     assert ledger.thresholds(SECOND.digest)["pneumonia"] == 0.7 != now
 
@@ -182,12 +139,9 @@ def test_an_administrators_round(pages: Pages, browser: Page) -> None:
     look(browser, "promote")
     browser.goto("/peers")
     look(browser, "peers")
-    assert complaints == []
 
 
 def test_a_round_of_the_schedules(pages: Pages, browser: Page) -> None:
-    complaints: list[str] = []
-    browser.on("console", lambda said: complaints.append(said.text) if said.type == "error" else 0)
     runs = Runs(pages.storage.database)
     judged = _judged(pages, runs)
 
@@ -222,7 +176,6 @@ def test_a_round_of_the_schedules(pages: Pages, browser: Page) -> None:
     browser.goto(f"/models/{FIRST.digest}/promote")
     assert "The gate refused this candidate" in browser.inner_text("main")
     look(browser, "promote-refused")
-    assert complaints == []
 
 
 def _judged(pages: Pages, runs: Runs) -> int:

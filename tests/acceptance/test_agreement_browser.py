@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from storage.people import Role
 from storage.reviews import Reviews
-from tests.pages import PASSWORD, Pages, open_pages
+from tests import browsing
+from tests.pages import Pages, open_pages
 from tests.received import on_a_port
 from tests.reviewing import ANNA, BEN, answer, review
 from tests.storing import make_report
@@ -36,35 +36,17 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
         yield one
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1200)])
-def test_the_page_has_no_fault(pages: Pages, size: tuple[int, int], tmp_path: Path) -> None:
+def test_the_page_has_no_fault(pages: Pages, chromium: Browser) -> None:
     pages.account(Role.ADMINISTRATOR)
-    with on_a_port(pages.app) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        width, height = size
-        tab = browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme="dark", base_url=url
-        )
-        faults: list[str] = []
-        tab.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        tab.goto("/sign-in")
-        tab.fill("[name=login]", "administrator")
-        tab.fill("[name=password]", PASSWORD)
-        tab.keyboard.press("Enter")
-        tab.wait_for_load_state()
+    with on_a_port(pages.app) as url, browsing.room(chromium, url) as context:
+        tab = browsing.sign_in(context, "administrator")
         tab.get_by_role("link", name="Agreement").click()
         tab.wait_for_url("**/agreement")
         rows = tab.locator("tbody tr")
         assert rows.count() == 2
         assert "0.57\t0.26 to 0.88" in rows.nth(0).inner_text()  # 5 of 30 differ
         assert "both said the same of all" in rows.nth(1).inner_text()
-        found = Axe().run(tab).response["violations"]
-        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
-        tab.screenshot(path=tmp_path / f"agreement-{width}.png")
+        browsing.look(tab, "agreement")
         tab.select_option("[name=kind]", "first_read")
         tab.get_by_role("button", name="Show").click()
         tab.wait_for_selector(".empty")
-        browser.close()
-    assert faults == []

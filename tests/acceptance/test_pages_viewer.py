@@ -11,30 +11,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pydicom.dataset import Dataset
 
 from daemon.simulate import Form, Kind, Patient, Uids, make_object
 from storage.audit import Audit, AuditQuery
 from storage.reviews import Reviews
+from tests import browsing
+from tests.browsing import fill_in, serious
 from tests.harness import until
+from tests.radiographs import no_chest
 from tests.reading_room import (
-    ARGUMENTS,
     CELL,
-    CHROMIUM,
     FORMS,
     GRID,
     SHOWN,
     Room,
-    fill_in,
     reading_room,
 )
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(240)]
 
-PICTURE = os.environ.get("HILUM_PICTURES")  # folder to leave the guide's pictures in
 FIRST_IMAGE_MS = 1000
 CANVAS = "#slot-main canvas.cornerstone-canvas"
 OVERLAY = "#slot-main canvas.overlay"
@@ -46,20 +44,9 @@ def room(tmp_path_factory: pytest.TempPathFactory, demo_images: list[Path]) -> I
         yield one
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    playwright: Playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
-    one = chromium.new_context(
-        viewport={"width": 1280, "height": 800}, color_scheme="dark", reduced_motion="reduce"
-    )
+    one = browsing.room(chromium)
     yield one
     one.close()
 
@@ -67,26 +54,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(room: Room, context: BrowserContext) -> Page:
     """Eva's browser; whatever it finds wrong fails the test."""
-    one = room.sign_in(context, "eva")
-    watch(one)
-    return one
-
-
-def watch(page: Page) -> None:
-    """Fail on an error of a script, a refusal by the content security policy, a foreign host."""
-
-    def refuse(what: str) -> None:
-        raise AssertionError(what)
-
-    def look(kind: str, text: str) -> None:
-        # A status that a test asks for is told here too
-        if kind in ("error", "warning") and "Failed to load resource" not in text:
-            refuse(text)
-
-    page.on("console", lambda message: look(message.type, message.text))
-    page.on("pageerror", lambda error: refuse(str(error)))
-    page.on("dialog", lambda dialog: refuse(dialog.message))
-    page.on("request", lambda request: "127.0.0.1" in request.url or refuse(request.url))
+    return room.sign_in(context, "eva")
 
 
 def pixels(page: Page, canvas: str) -> np.ndarray[Any, Any]:
@@ -174,7 +142,6 @@ def test_the_heat_map_stays_on_what_it_marks(room: Room, chromium: Browser, rati
         viewport={"width": 1280, "height": 800}, device_scale_factor=ratio
     )
     page = room.sign_in(context, "eva")
-    watch(page)
     room.open(page, "warm")
     page.keyboard.press("h")
     page.wait_for_selector("#slot-main[data-heat=pneumonia]")
@@ -308,15 +275,13 @@ def test_a_session_that_ends_keeps_the_review(
     assert Reviews(room.database).of_study(room.uid("prior")) == ()
 
 
-def test_a_new_version_meanwhile_is_told_and_the_draft_stays(
-    room: Room, page: Page, demo_images: list[Path]
-) -> None:
+def test_a_new_version_meanwhile_is_told_and_the_draft_stays(room: Room, page: Page) -> None:
     room.open(page, "two")
     page.keyboard.press("1")
     page.keyboard.press("u")
     lateral = Form(Kind.CR, 12, view="LL")
     uids = Uids(study=room.uid("two"))
-    room.send(make_object(demo_images[2], lateral, Patient(id="P-2", accession="A2"), uids))
+    room.send(make_object(no_chest(), lateral, Patient(id="P-2", accession="A2"), uids))
     page.keyboard.press("Enter")
     notice = page.locator("#notice")
     expect(notice).to_contain_text("has changed since you opened it")
@@ -380,7 +345,6 @@ def test_a_pacs_that_is_down_stops_no_review(room: Room, page: Page) -> None:
 
 def test_a_blinded_reader_states_first(room: Room, context: BrowserContext) -> None:
     page = room.sign_in(context, "ben")
-    watch(page)
     room.open(page, "blinded")
     study, image = room.uid("blinded"), room.studies["blinded"].SOPInstanceUID
     api = f"{room.address}/api/v1/studies/{study}"
@@ -409,9 +373,7 @@ def test_no_serious_accessibility_fault(room: Room, page: Page) -> None:
     room.open(page, "large")
     page.keyboard.press("h")
     page.wait_for_timeout(300)
-    found = Axe().run(page).response["violations"]
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert not serious, [(one["id"], one["nodes"][0]["html"][:200]) for one in serious]
+    assert serious(page) == []
 
 
 def test_the_sheet_of_keys_names_every_key(room: Room, page: Page) -> None:
@@ -427,10 +389,8 @@ def test_the_sheet_of_keys_names_every_key(room: Room, page: Page) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1200)])
-def test_everything_is_in_sight(
-    room: Room, page: Page, tmp_path: Path, width: int, height: int
-) -> None:
-    """No scrolling, the image on most of the screen; the guide's picture is taken here."""
+def test_everything_is_in_sight(room: Room, page: Page, width: int, height: int) -> None:
+    """No scrolling, the image on most of the screen."""
     page.set_viewport_size({"width": width, "height": height})
     room.open(page, "large")
     page.keyboard.press("h")
@@ -444,10 +404,3 @@ def test_everything_is_in_sight(
     stage = page.locator("#panes").bounding_box()
     assert stage is not None
     assert stage["width"] * stage["height"] > 0.6 * width * height
-    folder = Path(PICTURE) if PICTURE else tmp_path
-    file = folder / ("study.png" if width == 1280 else "study-large.png")
-    page.screenshot(path=file)
-    if width == 1280:
-        picture = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
-        picture.save(file, optimize=True)
-        assert file.stat().st_size < 300_000

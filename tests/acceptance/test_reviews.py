@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import closing
-from io import BytesIO
 from pathlib import Path
 
 import httpx
 import pytest
-from pydicom import dcmread
-from pydicom.dataset import Dataset
 
 from daemon.report.reading import groups
 from daemon.simulate import Form, Kind, Patient, make_object, send
 from storage.database import open_database
 from storage.reviews import Reviews
-from tests.harness import Orthanc, Service, hilum, running, until, write_config
+from tests.harness import Orthanc, Service, running, until, write_config
 from tests.pages import PASSWORD, csrf_of
 from tests.reporting import dciodvfy
 
 
-def held(orthanc: Orthanc) -> list[Dataset]:
-    """The reports that Orthanc holds, by version."""
-    found = [dcmread(BytesIO(orthanc.raw(f"/instances/{one}/file"))) for one in orthanc.reports()]
-    return sorted(found, key=lambda one: int(one.InstanceNumber))
-
-
 def signed_in(service: Service, login: str) -> httpx.Client:
     """Make an account by the command line, and sign in as a browser does."""
-    added = hilum(
-        "user", "add", login, "--role", "radiologist", "--name", login.capitalize(),
-        "--person-name", f"{login.capitalize()}^Test", "--password-stdin",
-        "--config", str(service.config), stdin=PASSWORD + "\n",
-    )  # fmt: skip
-    assert added.returncode == 0, added.stderr
+    service.add_user(login, "radiologist")
     browser = httpx.Client(base_url=service.saw("web.listening", 30)["url"], timeout=30)
     form = {"login": login, "password": PASSWORD, "csrf_token": csrf_of(browser.get("/sign-in"))}
     assert browser.post("/sign-in", data=form).status_code == 303
@@ -50,7 +36,7 @@ def test_a_review_by_the_api_supersedes_the_report_in_orthanc(
     with running(service):
         image = make_object(demo_images[0], Form(Kind.CR, 12), Patient(name="Demo^Jörg"))
         send([image], "127.0.0.1", service.port, "CR1", "HILUM")
-        (first,) = until(lambda: held(orthanc), 30)
+        (first,) = until(lambda: orthanc.held(), 30)
         computer = groups(first)[0]
         study, uid = str(image.StudyInstanceUID), str(image.SOPInstanceUID)
         with closing(signed_in(service, "ann")) as browser:
@@ -67,12 +53,12 @@ def test_a_review_by_the_api_supersedes_the_report_in_orthanc(
                 },
             )
             assert written.status_code == 201, written.text
-            _, second = until(lambda: len(found := held(orthanc)) == 2 and found, 40)
+            _, second = until(lambda: len(found := orthanc.held()) == 2 and found, 40)
             listed = browser.get(f"/api/v1/studies/{study}/reviews").json()
         service.kill()  # and no second start sends anything twice
     service.start()
     service.stop()
-    assert len(held(orthanc)) == 2
+    assert len(orthanc.held()) == 2
 
     assert (second.VerificationFlag, second.PreliminaryFlag) == ("VERIFIED", "FINAL")
     assert second.VerifyingObserverSequence[0].VerifyingObserverName == "Ann^Test"

@@ -17,7 +17,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
-from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -39,6 +38,7 @@ from daemon.simulate import (
     to_bytes,
 )
 from tests.harness import Orthanc, Pacs, Service, running, until, write_config
+from tests.radiographs import no_chest
 
 IMAGES = {
     str(uid) for uid in (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
@@ -54,13 +54,6 @@ REMARKS = {
 
 def grey(file: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(file).convert("L"), dtype=np.uint8)
-
-
-def no_chest() -> NDArray[np.uint8]:
-    """A CT slice of pydicom's, large enough to be looked at."""
-    pixels = dcmread(str(get_testdata_file("CT_small.dcm"))).pixel_array.astype(np.float64)
-    shown = (pixels - pixels.min()) / np.ptp(pixels) * 255
-    return np.kron(shown, np.ones((4, 4))).astype(np.uint8)
 
 
 def objects(images: list[Path], count: int, form: Form | None = None) -> list[Dataset]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from storage.people import Role
 from storage.worklist import Worklist
+from tests import browsing
 from tests.harness import until
-from tests.pages import PASSWORD, Pages, open_pages
+from tests.pages import Pages, open_pages
 from tests.received import on_a_port
 from tests.storing import analysed
 from tests.unit.test_storage_worklist import LATERAL, take
@@ -20,16 +20,6 @@ from tests.unit.test_storage_worklist import LATERAL, take
 pytestmark = [pytest.mark.slow, pytest.mark.peer]
 
 NAMES = ("Doe^Jane", "Roe^Richard", "Müller^Änne", "Wang^XiaoDong=王^小東", "<b>Bold</b>^<i>It</i>")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -51,20 +41,10 @@ def page(pages: Pages, chromium: Browser) -> Iterator[Page]:
         )  # fmt: skip
     pages.account(Role.RADIOLOGIST)
     with on_a_port(pages.app) as url:
-        context = chromium.new_context(
-            viewport={"width": 1280, "height": 800}, color_scheme="dark", base_url=url
-        )
-        tab = context.new_page()
-        faults: list[str] = []
-        tab.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.goto("/sign-in")
-        tab.fill("[name=login]", "radiologist")
-        tab.fill("[name=password]", PASSWORD)
-        tab.keyboard.press("Enter")
+        context = browsing.room(chromium, url)
+        tab = browsing.sign_in(context, "radiologist")
         tab.wait_for_url("**/worklist")
         yield tab
-        assert [fault for fault in faults if "404" not in fault] == []
         context.close()
 
 
@@ -117,13 +97,6 @@ def test_what_arrives_leaves_the_row_that_one_is_on_in_its_place(pages: Pages, p
     assert focused(page) == at
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1200)])
-def test_the_page_is_sound(page: Page, size: tuple[int, int], tmp_path: Path) -> None:
-    page.set_viewport_size({"width": size[0], "height": size[1]})
+def test_the_page_is_sound(page: Page) -> None:
     page.keyboard.press("j")
-    found = Axe().run(page).response["violations"]
-    serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
-    assert serious == []
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wide <= 0
-    page.screenshot(path=tmp_path / f"worklist-{size[0]}.png")
+    browsing.look(page, "worklist", None)

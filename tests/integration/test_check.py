@@ -22,9 +22,11 @@ from daemon.contexts import (
     VERIFICATION,
 )
 from daemon.settings import load
+from storage.accounts import Accounts
 from storage.database import open_database
 from storage.outbox import Outbox
 from storage.peers import Peers
+from storage.people import NewAccount, Role
 from storage.records import DeliveryState, Form, NewObject, Peer
 from tests.archive import Archive
 from tests.harness import free_port, write_config
@@ -63,7 +65,8 @@ def started(archive: Archive, *classes: str) -> int:
 def test_a_pacs_that_takes_everything(look: Look, archive: Archive) -> None:
     port = started(archive, VERIFICATION, COMPREHENSIVE_SR, SECONDARY_CAPTURE)
     found = look(port, dicom={"allowed_callers": ["CR1@10.0.0.5"]})
-    assert all(finding.good and not finding.remedy for finding in found.values()), found
+    advised = [one.what for one in found.values() if not one.good or one.remedy]
+    assert advised == ["pages"], found  # nobody can sign in yet
     assert "answers C-ECHO; reports go as Comprehensive SR" in found["PACS test"].says
     assert found["PACS test: heat maps"].says == "go as Secondary Capture Image Storage"
     assert archive.ends == ["released"]
@@ -184,6 +187,35 @@ def test_an_older_schema_is_said(look: Look, tmp_path: Path) -> None:
     assert found.good
     assert "schema 0001" in found.says
     assert "the next start makes a copy" in found.remedy
+
+
+def test_the_pages_say_where_they_are_and_how_the_first_account_is_made(
+    look: Look, tmp_path: Path
+) -> None:
+    found = look(None, web={"port": 8080})["pages"]
+    assert found.good
+    assert found.says == "http://127.0.0.1:8080, this machine alone; nobody can sign in yet"
+    assert "hilum user add LOGIN --role administrator --config" in found.remedy
+    storage = open_storage(tmp_path / "root")
+    new = NewAccount("ann", "Ann", "Ann", "", Role.RADIOLOGIST, password_hash="x")
+    Accounts(storage.database).add(new, 1.0)
+    storage.database.close()
+    file = (tmp_path / "root" / "hilum.db").rename(tmp_path / "root" / "hilum.sqlite")
+    found = look(None, web={"port": 8080})["pages"]
+    assert "1 radiologists, 0 administrators" in found.says
+    assert "--role administrator" in found.remedy, "nobody runs it"
+    database = open_database(f"sqlite:///{file}")
+    Accounts(database).add(replace(new, login="ada", role=Role.ADMINISTRATOR), 1.0)
+    database.close()
+    assert look(None, web={"port": 8080})["pages"].remedy == ""
+
+
+def test_a_certificate_that_cannot_be_used_is_a_fault(look: Look, tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    tls = look(None, **{"web.tls": {"certificate": str(tmp_path / "cert.pem"), "key": "none.pem"}})
+    assert not tls["pages"].good
+    assert "cannot be used" in tls["pages"].says
+    assert "web.tls.certificate" in tls["pages"].remedy
 
 
 NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC

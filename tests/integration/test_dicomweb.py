@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from daemon.simulate import Form, Kind, Patient, make_object, to_bytes
 from storage.audit import Audit, AuditQuery
-from storage.people import Role, Scope
+from storage.people import Action, Role, Scope
 from storage.worklist import Query, Worklist
 from tests.pages import Pages, open_pages
 from tests.received import on_a_port, receive
@@ -53,7 +53,7 @@ class Served:
     url: str
     token: str
     images: dict[UID, Dataset]  # of one study, by transfer syntax
-    other: Dataset  # a lateral of another patient's
+    other: Dataset  # a child's, which the model may not judge
 
     @property
     def study(self) -> str:
@@ -89,8 +89,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, demo_images: list[Path]) ->
         image.PatientName, image.InstanceNumber = NAME, number + 1
         image.StationName = "CR-1"
         images[syntax] = image
-    other = make_object(demo_images[1], Form(Kind.CR, 12, view="LL"), Patient("Doe^Jane", "P-8"))
-    other.StudyDate = "20240229"
+    other = make_object(demo_images[1], Form(Kind.CR, 12), Patient("Doe^Jane", "P-8"))
+    other.StudyDate, other.PatientAge = "20240229", "007Y"
     with open_pages(tmp_path_factory.mktemp("dicomweb")) as pages:
         receive(pages.storage, [*images.values(), other])
         account = pages.account(Role.RADIOLOGIST)
@@ -422,6 +422,14 @@ def test_a_damaged_object_is_told_and_never_half_sent(
     logged = "".join(capsys.readouterr())
     assert "object.damaged" in logged
     assert "Hurt" not in logged
+    uid = str(image.SOPInstanceUID)
+    administrator = served.pages.signed_in(Role.ADMINISTRATOR)
+    assert f"damaged or lost on this disk: {uid}" in administrator.get("/system").text
+    noted = Audit(served.pages.storage.database).search(AuditQuery(action=Action.OBJECT_UNSOUND), 9)
+    assert [(one.subject, one.actor) for one in noted] == [(uid, "radiologist")], "once"
+    content[-100] ^= 1
+    file.write_bytes(content)  # as from a backup
+    assert "damaged or lost" not in administrator.get("/system").text
     file.unlink()
     answer = served.get(f"{path}/file")
     assert (answer.status_code, "lost" in answer.json()["detail"]) == (500, True)
@@ -432,8 +440,8 @@ def test_the_worklist_has_what_the_worker_read(served: Served) -> None:
     (row,) = worklist.page(Query(text="änne")).rows
     assert (row.header.patient_name, row.header.station) == (NAME, "CR-1")
     assert row.images == len(SYNTAXES)
-    (lateral,) = worklist.page(Query(text="doe")).rows
-    assert lateral.not_analysed == 1
+    (child,) = worklist.page(Query(text="doe")).rows
+    assert child.not_analysed == 1
 
 
 def path_of(url: str) -> str:

@@ -86,7 +86,7 @@ def test_a_stale_version_is_told_what_changed_and_by_whom(pages: Pages) -> None:
     assert late.status_code == 409
     assert late.json()["changed"] == [{"version": 2, "reviewer": "anna"}]
     assert (late.json()["seen_version"], late.json()["current_version"]) == (1, 2)
-    assert "version 2 says a review by anna" in late.json()["detail"]
+    assert "version 2 has a review by anna" in late.json()["detail"]
     assert second.post(URL, json=given(("pneumonia", "agree"), seen=2)).status_code == 201
     pages.clock.now += 10
     report_all(pages.storage, pages.clock.now)

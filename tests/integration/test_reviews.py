@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -36,6 +36,7 @@ class Sees:
     """Finds what it is told to; the network's judgement is no concern here."""
 
     version = "test 1"
+    thresholds: ClassVar = {"pneumonia": 0.5, "pleural_effusion": 0.5}
 
     def __init__(self, probability: float = 0.9) -> None:
         self.probability = probability

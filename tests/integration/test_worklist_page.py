@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from storage.audit import Audit, AuditQuery
 from storage.people import Role
 from storage.worklist import Worklist
-from tests.pages import Pages, open_pages
+from tests.pages import Pages, after, open_pages
 from tests.storing import analysed, make_report
 from tests.unit.test_storage_worklist import LATERAL, take
 
@@ -67,9 +67,9 @@ def test_a_name_is_text_whatever_it_holds(pages: Pages, browser: TestClient) -> 
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "49" not in page[page.index("data-study") :].partition("</th>")[0]
     assert "<b>" not in page
-    found = browser.post("/worklist", data={"text": "<script>"})
-    assert listed(found.text) == ["9.1"]
-    assert 'value="&lt;script&gt;"' in found.text
+    found = after(browser, browser.post("/worklist", data={"text": "<script>"}))
+    assert listed(found) == ["9.1"]
+    assert 'value="&lt;script&gt;"' in found
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,9 @@ def test_the_form_narrows_the_list(
     assert part.status_code == 200
     assert listed(part.text) == expected
     assert "<html" not in part.text
-    assert listed(browser.post("/worklist", data=form).text) == expected  # without a script
+    assert listed(after(browser, browser.post("/worklist", data=form))) == expected  # no script
+    assert listed(browser.get("/worklist").text) == expected, "as it was narrowed last"
+    assert len(listed(after(browser, browser.post("/worklist/clear")))) == 3
 
 
 @pytest.mark.parametrize(
@@ -191,6 +193,33 @@ def test_the_next_study_is_one_redirect_away(pages: Pages, browser: TestClient) 
         assert row is not None
         Worklist(pages.storage.database).mark_review(row.study_id, "radiologist", 5.0)
     assert browser.get("/studies/9.2/next").headers["location"] == "/worklist"
+
+
+def test_the_next_study_is_of_the_list_as_it_is_narrowed(pages: Pages, browser: TestClient) -> None:
+    fill(pages)
+    take(pages.storage, "9.4", analysed(0.1), 1, patient_name="Roe^Ann", station="A")
+
+    def following(uid: str) -> tuple[str, str | None]:
+        page = browser.get(f"/studies/{uid}/next").headers["location"]
+        told = browser.get(f"/api/v1/studies/{uid}/next").json()["study_instance_uid"]
+        return page, told
+
+    form = {"text": "roe", "station": "A"}
+    browser.post("/worklist", data=form, headers=HTMX)
+    assert following("9.1") == ("/studies/9.4", "9.4")
+    assert following("9.4") == ("/studies/9.1", "9.1")
+    browser.post("/worklist", data={"text": "roe^ann"}, headers=HTMX)
+    assert following("9.4") == ("/worklist", None)
+    for uid in ("9.1", "9.4"):
+        row = Worklist(pages.storage.database).study(uid)
+        assert row is not None
+        Worklist(pages.storage.database).mark_review(row.study_id, "radiologist", 5.0)
+    browser.post("/worklist", data={**form, "state": "reviewed"}, headers=HTMX)
+    assert following("9.1") == ("/studies/9.4", "9.4")
+    # A reader who was blinded since has no filter of what the computer found
+    browser.post("/worklist", data={"finding": "pneumonia"}, headers=HTMX)
+    pages.gate.accounts.set_role(pages.accounts["radiologist"].id, Role.RADIOLOGIST, blinded=True)
+    assert len(listed(browser.get("/worklist").text)) == 4
 
 
 def test_an_old_study_is_listed_before_its_header_is_read(

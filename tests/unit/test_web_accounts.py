@@ -24,7 +24,7 @@ from storage.audit import Audit, AuditQuery
 from storage.database import open_database
 from storage.people import Action
 from storage.sqlite import sqlite
-from tests.pages import PASSWORD, Pages, csrf_of, open_pages, sign_in
+from tests.pages import PASSWORD, Pages, after, csrf_of, open_pages, sign_in
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -41,7 +41,8 @@ def test_an_administrator_makes_an_account_that_signs_in(pages: Pages) -> None:
         "login": "Ann", "name": "Dr. Ann Low", "person_name": "Low^Ann", "role": "radiologist",
         "organization": "Ward", "blinded": "true", "password": PASSWORD,
     }  # fmt: skip
-    assert "ann may sign in as radiologist" in browser.post("/users", data=form).text
+    done = browser.post("/users", data=form)
+    assert "ann may sign in as radiologist" in after(browser, done)
     account = pages.gate.accounts.by_login("ann")
     assert (account.blinded, account.person_name) == (True, "Low^Ann")
     assert sign_in(pages.nobody(), "ann").status_code == 303
@@ -115,7 +116,7 @@ def test_a_person_changes_the_password_and_the_other_sessions_end(pages: Pages) 
         ({"new": "short"}, "12 to 256"),
     ]:
         assert told in browser.post("/account/password", data={**form, **change}).text
-    assert "is changed" in browser.post("/account/password", data=form).text
+    assert "is changed" in after(browser, browser.post("/account/password", data=form))
     assert browser.get("/account").status_code == 200
     assert other.get("/account").status_code == 401
     assert sign_in(pages.nobody(), "auditor").status_code == 401

@@ -17,7 +17,7 @@ from storage.headers import HeaderState, StudyHeader, searched, urgency
 from storage.people import Role
 from storage.records import StudyState
 from storage.schema import study, study_finding, study_header
-from storage.worklist import ListState, Query, Worklist
+from storage.worklist import PAGE, ListState, Query, Worklist
 from tests.pages import open_pages
 from tests.storing import Storage, open_storage
 from tests.unit.test_storage_plans import plans
@@ -145,6 +145,16 @@ def test_what_the_page_asks_besides_is_quick(storage: Storage) -> None:
     assert best(lambda: worklist.next_after("2.25.77777", Query())) < SECONDS
 
 
+def quickest(act: Callable[[], object], tries: int = 7) -> float:
+    """Seconds on the wall of the quickest of several tries: as on a machine with nothing else."""
+    took = []
+    for _ in range(tries):
+        started = time.perf_counter()
+        act()
+        took.append(time.perf_counter() - started)
+    return min(took)
+
+
 FORMS = {
     "as it opens": {},
     "name": {"text": "müller"},
@@ -165,11 +175,21 @@ def browser(storage: Storage) -> Iterator[TestClient]:
 @pytest.mark.parametrize("name", FORMS)
 def test_the_server_answers_a_first_page_within_200_ms(browser: TestClient, name: str) -> None:
     def ask() -> None:
-        answer = browser.post("/worklist", data=FORMS[name])
+        answer = browser.post("/worklist", data=FORMS[name], headers={"HX-Request": "true"})
         assert answer.status_code == 200
         assert ("data-study" in answer.text) == (name != "nobody")
 
-    assert best(ask) < 0.2
+    assert quickest(ask) < 0.2
+
+
+def test_the_whole_page_opens_within_200_ms(browser: TestClient) -> None:
+    """With its form, its choices and the filters in force, as a browser asks for it."""
+    browser.post("/worklist/clear")
+
+    def ask() -> None:
+        assert browser.get("/worklist").text.count("data-study") == PAGE
+
+    assert quickest(ask) < 0.2
 
 
 @pytest.mark.parametrize(

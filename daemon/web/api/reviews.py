@@ -284,7 +284,7 @@ def _stored(review: Review) -> StoredReview:
 def _stale(stale: StaleVersion) -> Response:
     """Say calmly what came in between, and that nothing is lost."""
     said = [
-        f"version {version} says a review by {login}"
+        f"version {version} has a review by {login}"
         if login is not None
         else f"version {version} has new images or results"
         for version, login in stale.since

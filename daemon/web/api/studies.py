@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 
 from daemon.web.access import Person, Role, Scope, allow
 from daemon.web.context import Site, site
+from daemon.web.filters import in_force
 from daemon.web.study_view import MapView, StudyView, heat_map, study_view
 from storage.audit import Audit
-from storage.worklist import Query, Worklist
+from storage.worklist import Worklist
 
 router = APIRouter(prefix="/api/v1/studies", tags=["studies"])
 
@@ -36,9 +37,11 @@ def show(study_uid: Uid, here: Here, person: Reader) -> StudyView:
 
 
 @router.get("/{study_uid}/next")
-def following(study_uid: Uid, here: Here, person: Reader) -> NextStudy:
-    """The study that the worklist has after this one, of those to be reviewed."""
-    row = Worklist(here.database).next_after(study_uid, Query(blinded=person.blinded))
+def following(study_uid: Uid, request: Request, here: Here, person: Reader) -> NextStudy:
+    """The study that the worklist, as it is narrowed, has after this one; else of those to be
+    reviewed."""
+    query = in_force(request, person).query(blinded=person.blinded)
+    row = Worklist(here.database).next_after(study_uid, query)
     return NextStudy(None if row is None else row.study_instance_uid)
 
 

@@ -11,10 +11,9 @@ from uuid import uuid4
 from fastapi import HTTPException, Request
 from fastapi.responses import StreamingResponse
 
-from daemon import logs
-from daemon.events import Event
 from daemon.web.context import Site
 from daemon.web.dicomweb.media import MULTIPART
+from daemon.web.integrity import note
 from storage.catalogue import StoredObject
 from storage.errors import ObjectDamaged, ObjectMissing
 from storage.objects import VerifiedObjects
@@ -40,7 +39,7 @@ def verified_path(request: Request, here: Site, one: StoredObject) -> Path:
     """Return where an object's sound bytes are.
 
     Raises 410 where retention has deleted them, and 500 where they are damaged or lost, which is
-    logged for the administrator.
+    noted for the administrator.
     """
     if one.removed:
         raise HTTPException(410, f"The object {one.sop_instance_uid} is past its retention time.")
@@ -50,12 +49,9 @@ def verified_path(request: Request, here: Site, one: StoredObject) -> Path:
     try:
         return known.path(one.sha256)
     except (ObjectDamaged, ObjectMissing) as error:
-        damaged = isinstance(error, ObjectDamaged)
-        logs.get().critical(
-            Event.OBJECT_DAMAGED if damaged else Event.OBJECT_LOST,
-            sha256=one.sha256, sop_instance=one.sop_instance_uid,
-        )  # fmt: skip
-        what = "are damaged" if damaged else "are lost"
+        lost = isinstance(error, ObjectMissing)
+        note(here, request.state.person.login, one, lost=lost)
+        what = "are lost" if lost else "are damaged"
         raise HTTPException(
             500,
             f"The stored bytes of {one.sop_instance_uid} {what}, and are not shown. It is noted for"

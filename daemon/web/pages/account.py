@@ -11,6 +11,7 @@ from daemon.web.access import Person, Role, allow
 from daemon.web.context import Site, site
 from daemon.web.gate import Gate, address_of, gate
 from daemon.web.passwords import WeakPassword, check_password
+from daemon.web.told import go_on
 from storage.people import Action
 
 router = APIRouter(include_in_schema=False)
@@ -56,7 +57,7 @@ def change_password(
     with here.database.write():
         door.accounts.set_password(person.account, hashed, keep=request.state.session.id)
         door.audit.append(person.login, Action.PASSWORD_CHANGED, person.login, at=here.clock())
-    return _page(request, here, door, person, done="The password is changed.")
+    return go_on(request, "/account", "The password is changed.")
 
 
 @router.post("/account/sessions/end")
@@ -67,7 +68,7 @@ def end_others(request: Request, here: Here, door: Door, person: Anyone) -> Resp
         door.audit.append(
             person.login, Action.SESSIONS_ENDED, detail={"count": count}, at=here.clock()
         )
-    return _page(request, here, door, person, done=f"{count} other sessions are ended.")
+    return go_on(request, "/account", f"{count} other sessions are ended.")
 
 
 def _page(
@@ -77,7 +78,6 @@ def _page(
     person: Person,
     problem: str = "",
     status: int = 200,
-    done: str = "",
 ) -> Response:
     if request.state.session is None:
         raise HTTPException(403, "A token has no account page.")
@@ -86,6 +86,5 @@ def _page(
         "sessions": door.sessions.of(person.account, here.clock()),
         "present": request.state.session.id,
         "problem": problem,
-        "done": done,
     }
     return here.templates.TemplateResponse(request, "account.html", context, status_code=status)

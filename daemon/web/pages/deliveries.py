@@ -11,6 +11,7 @@ from daemon.web.access import Person, Role, allow
 from daemon.web.acts import Acts
 from daemon.web.context import Site, site
 from daemon.web.peers import standing
+from daemon.web.told import go_on
 from storage.errors import Refused
 from storage.outbox import Outbox
 from storage.records import DeliveryId, DeliveryState
@@ -43,11 +44,11 @@ def retry(request: Request, delivery: int, here: Here, person: Administrator) ->
         Acts(here, person).retry_delivery(DeliveryId(delivery))
     except Refused as error:
         return _page(request, here, problem=str(error))
-    return _page(request, here, done=f"Delivery {delivery} is sent again.")
+    return go_on(request, "/deliveries", f"Delivery {delivery} is sent again.")
 
 
-def _page(request: Request, here: Site, done: str = "", problem: str = "") -> Response:
-    context = {**_live(here), "done": done, "problem": problem}
+def _page(request: Request, here: Site, problem: str = "") -> Response:
+    context = {**_live(here), "problem": problem}
     status = 409 if problem else 200
     return here.templates.TemplateResponse(request, "deliveries.html", context, status_code=status)
 

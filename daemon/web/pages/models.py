@@ -11,6 +11,7 @@ from daemon.web import cards
 from daemon.web.access import Person, Role, allow
 from daemon.web.acts import Acts
 from daemon.web.context import Site, site
+from daemon.web.told import go_on
 from storage.errors import Refused
 
 router = APIRouter(include_in_schema=False)
@@ -23,7 +24,8 @@ Reason = Annotated[str, Form(max_length=1000)]
 @router.get("/models")
 def list_(request: Request, here: Here, _: Administrator) -> Response:
     """Show every bundle and what served when."""
-    return _list(request, here)
+    context = cards.overview(here.database)
+    return here.templates.TemplateResponse(request, "models.html", context)
 
 
 @router.get("/models/live")
@@ -46,7 +48,8 @@ def rollback(request: Request, here: Here, person: Administrator, reason: Reason
         line = Acts(here, person).rollback(reason)
     except Refused as error:
         return _ask_rollback(request, here, str(error), reason)
-    return _list(request, here, f"{line.version} is to serve again. The workers load it now.")
+    done = f"{line.version} is to serve again. The workers load it now."
+    return go_on(request, "/models", done)
 
 
 @router.get("/models/{digest}")
@@ -71,12 +74,7 @@ def promote(
         line = Acts(here, person).promote(digest, reason)
     except Refused as error:
         return _ask_promote(request, here, digest, str(error), reason)
-    return _list(request, here, f"{line.version} is to serve. The workers load it now.")
-
-
-def _list(request: Request, here: Site, done: str = "") -> Response:
-    context = {**cards.overview(here.database), "done": done}
-    return here.templates.TemplateResponse(request, "models.html", context)
+    return go_on(request, "/models", f"{line.version} is to serve. The workers load it now.")
 
 
 def _ask_promote(

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from daemon.web.access import Person, Role, allow
 from daemon.web.acts import Acts
 from daemon.web.context import Site, site
+from daemon.web.told import go_on
 from storage.errors import Refused
 from storage.queue import Queue
 from storage.records import JobId, JobState, StudyId, StudyState
@@ -48,7 +49,7 @@ def retry(request: Request, job: int, here: Here, person: Administrator) -> Resp
         Acts(here, person).retry_job(JobId(job))
     except Refused as error:
         return _page(request, here, problem=str(error))
-    return _page(request, here, done=f"Job {job} waits for a worker.")
+    return go_on(request, "/queue", f"Job {job} waits for a worker.")
 
 
 @router.post("/queue/studies/{study}/retry")
@@ -58,7 +59,7 @@ def retry_study(request: Request, study: int, here: Here, person: Administrator)
         Acts(here, person).retry_study(StudyId(study))
     except Refused as error:
         return _page(request, here, problem=str(error))
-    return _page(request, here, done="The report of the study is due.")
+    return go_on(request, "/queue", "The report of the study is due.")
 
 
 @router.get("/queue/jobs/{job}")
@@ -76,11 +77,11 @@ def quarantine(
         Acts(here, person).quarantine_job(JobId(job), reason)
     except Refused as error:
         return _job(request, here, job, str(error))
-    return _page(request, here, done=f"Job {job} is in quarantine.")
+    return go_on(request, "/queue", f"Job {job} is in quarantine.")
 
 
-def _page(request: Request, here: Site, done: str = "", problem: str = "") -> Response:
-    context = {**_live(here), "done": done, "problem": problem}
+def _page(request: Request, here: Site, problem: str = "") -> Response:
+    context = {**_live(here), "problem": problem}
     status = 409 if problem else 200
     return here.templates.TemplateResponse(request, "queue.html", context, status_code=status)
 

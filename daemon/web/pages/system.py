@@ -12,6 +12,7 @@ from daemon.check_storage import look_at_database, look_at_reports, look_at_stor
 from daemon.web import machine
 from daemon.web.access import Person, Role, allow
 from daemon.web.context import Site, site
+from daemon.web.integrity import look_at_images, look_at_objects
 from storage.ledger import Ledger
 from storage.traffic import traffic
 from storage.workers import Workers
@@ -25,7 +26,12 @@ Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 @router.get("/system")
 def show(request: Request, here: Here, _: Administrator) -> Response:
     """Show the system; the whole database is read through once."""
-    context = {**_live(here), "database": _database(here), "versions": machine.versions()}
+    context = {
+        **_live(here),
+        "database": _database(here),
+        "versions": machine.versions(),
+        "objects": look_at_objects(here),
+    }
     return here.templates.TemplateResponse(request, "system.html", context)
 
 
@@ -38,7 +44,9 @@ def live(request: Request, here: Here, _: Administrator) -> Response:
 def _live(here: Site) -> dict[str, Any]:
     return {
         "findings": [
-            look_at_storage(here.settings), look_at_reports(here.settings, here.database)
+            look_at_storage(here.settings),
+            look_at_reports(here.settings, here.database),
+            look_at_images(here),
         ],
         "serving": Ledger(here.database).serving(),
         "workers": Workers(here.database).all(),

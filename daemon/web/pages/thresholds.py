@@ -6,12 +6,13 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 
 from daemon.web import cards
 from daemon.web.access import Person, Role, allow
 from daemon.web.acts import Acts
 from daemon.web.context import Site, site
+from daemon.web.told import go_on
 from storage.errors import Refused
 from storage.ledger import Ledger
 
@@ -62,13 +63,15 @@ def change(
         Acts(here, person).set_threshold(digest, finding, None if own else value, reason)
     except Refused as error:
         return _page(request, here, digest, f"{finding}: {error}")
-    return RedirectResponse(f"/thresholds/{digest}?saved={finding}", 303)
+    named = {one["name"]: one["meaning"] for one in cards.whole(here.database, digest)["findings"]}
+    done = (
+        f"The threshold of {named[finding]} is changed. It holds for what is analysed from now on."
+    )
+    return go_on(request, f"/thresholds/{digest}", done)
 
 
 def _page(request: Request, here: Site, digest: str, problem: str = "") -> Response:
     model = cards.whole(here.database, digest)
-    saved = request.query_params.get("saved", "")
-    named = next((f["meaning"] for f in model["findings"] if f["name"] == saved), "")
-    context = {"model": model, "problem": problem, "saved": named}
+    context = {"model": model, "problem": problem}
     status = 409 if problem else 200
     return here.templates.TemplateResponse(request, "thresholds.html", context, status_code=status)

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from daemon.web.access import Person, Role, Scope, allow
 from daemon.web.context import Site, site
 from daemon.web.gate import Gate, gate
+from daemon.web.told import go_on
 from storage.errors import NotFound
 from storage.people import SCOPES, Action
 
@@ -41,7 +42,7 @@ def make(
     days: Annotated[int, Form(ge=1, le=LONGEST_DAYS)],
     scopes: Annotated[list[Scope] | None, Form()] = None,
 ) -> Response:
-    """Make a token that acts for an account, and show its secret."""
+    """Make a token that acts for an account, and show its secret: here alone, kept nowhere."""
     try:
         account = door.accounts.by_login(login.strip())
     except NotFound as error:
@@ -73,7 +74,7 @@ def revoke(
     with here.database.write():
         door.tokens.revoke(number, now)
         door.audit.append(person.login, Action.TOKEN_REVOKED, f"token {number}", at=now)
-    return _page(request, here, door, done="The token is revoked.")
+    return go_on(request, "/tokens", "The token is revoked.")
 
 
 def _page(
@@ -82,12 +83,11 @@ def _page(
     door: Gate,
     problem: str = "",
     status: int = 200,
-    done: str = "",
     secret: str = "",
 ) -> Response:
     context = {
         "tokens": door.tokens.rows(), "accounts": door.accounts.rows(), "scopes": SCOPES,
-        "all_scopes": list(Scope), "now": here.clock(), "problem": problem, "done": done,
+        "all_scopes": list(Scope), "now": here.clock(), "problem": problem,
         "secret": secret,
     }  # fmt: skip
     return here.templates.TemplateResponse(request, "tokens.html", context, status_code=status)

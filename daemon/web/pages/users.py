@@ -12,6 +12,7 @@ from daemon.web.context import Site, site
 from daemon.web.gate import Gate, gate
 from daemon.web.passwords import WeakPassword
 from daemon.web.people import WrongAccount, checked_hash, new_account
+from daemon.web.told import go_on
 from storage.errors import LoginTaken
 from storage.people import Action
 
@@ -54,7 +55,7 @@ def add(
             _note(here, door, person, Action.ACCOUNT_ADDED, made.login, role=made.role)
     except (WrongAccount, WeakPassword, LoginTaken) as error:
         return _page(request, here, door, person, str(error), 422)
-    return _page(request, here, door, person, done=f"{made.login} may sign in as {made.role}.")
+    return go_on(request, "/users", f"{made.login} may sign in as {made.role}.")
 
 
 @router.post("/{number}/role")
@@ -73,7 +74,7 @@ def change_role(
         door.accounts.set_role(number, role, blinded=blinded)
         login = door.accounts.get(number).login
         _note(here, door, person, Action.ACCOUNT_CHANGED, login, role=role, blinded=blinded)
-    return _page(request, here, door, person, done=f"{login} is {role} now.")
+    return go_on(request, "/users", f"{login} is {role} now.")
 
 
 @router.post("/{number}/disable")
@@ -86,7 +87,7 @@ def disable(
         door.accounts.disable(number, here.clock())
         login = door.accounts.get(number).login
         _note(here, door, person, Action.ACCOUNT_DISABLED, login)
-    return _page(request, here, door, person, done=f"{login} is disabled.")
+    return go_on(request, "/users", f"{login} is disabled.")
 
 
 @router.post("/{number}/enable")
@@ -98,7 +99,7 @@ def enable(
         door.accounts.enable(number)
         login = door.accounts.get(number).login
         _note(here, door, person, Action.ACCOUNT_ENABLED, login)
-    return _page(request, here, door, person, done=f"{login} is enabled.")
+    return go_on(request, "/users", f"{login} is enabled.")
 
 
 @router.post("/{number}/password")
@@ -115,7 +116,7 @@ def set_password(
     with here.database.write():
         door.accounts.set_password(number, hashed, keep)
         _note(here, door, person, Action.PASSWORD_CHANGED, account.login)
-    return _page(request, here, door, person, done=f"{account.login} has a new password.")
+    return go_on(request, "/users", f"{account.login} has a new password.")
 
 
 def _not_oneself(person: Person, number: int) -> None:
@@ -136,10 +137,9 @@ def _page(
     person: Person,
     problem: str = "",
     status: int = 200,
-    done: str = "",
 ) -> Response:
     context = {
         "accounts": door.accounts.rows(), "roles": list(Role), "self": person.account,
-        "problem": problem, "done": done,
+        "problem": problem,
     }  # fmt: skip
     return here.templates.TemplateResponse(request, "users.html", context, status_code=status)

@@ -68,6 +68,8 @@ def _sessions() -> None:
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("seen_at", sa.Double, nullable=False),
         sa.Column("address", sa.String(64), nullable=False),
+        sa.Column("filters", sa.Text, nullable=False, server_default=""),
+        sa.Column("told", sa.String(255), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_session")),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_session_account_id")),
         sa.UniqueConstraint("token_sha256", name=op.f("uq_session_token_sha256")),
