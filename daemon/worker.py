@@ -44,7 +44,7 @@ LEASE_S = 30.0  # a claim older than this is taken for hung, and its process kil
 ATTEMPTS = 3
 POLL_S = 0.5  # between looks for work that no ring announced
 RETRY_S = 2.0
-KEPT_BYTES = 48 << 20  # of the images just classified, for the report that may follow at once
+KEPT_BYTES = 32 << 20  # of the images just classified, for the report that may follow at once
 OPEN_AGAIN_S = 60.0  # between attempts to open a classifier that cannot be opened
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -347,6 +347,7 @@ def _study_of(dataset: Dataset) -> str:
 
 def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:
     """Work until told to stop; return the exit status."""
+    process.give_memory_back()
     log, bell = logs.get(), bells.of(owner)
     database = open_database(settings.storage.url)
     serving = Serving(settings, database, owner)

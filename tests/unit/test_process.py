@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -90,3 +92,32 @@ def test_a_process_without_bells_waits_and_rings_for_nobody(stop: Stop) -> None:
     bells = Bells()
     bells.ring("worker")
     assert took(lambda: bells.of("worker-0").wait(stop, 0.05)) >= 0.05
+
+
+FREED = """
+import sys
+from pathlib import Path
+from daemon.process import give_memory_back
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+if sys.argv[1] == "guarded":
+    give_memory_back()
+del (first := [bytearray(b"x") * (24 << 20)])[:]  # glibc remembers the largest block that was freed
+before, kept, large = resident(), [], []
+for _ in range(20):
+    large.append(bytearray(b"x") * (5 << 20))
+    kept.append(bytearray(b"x") * 200_000)
+del large[:]
+print(resident() - before)
+"""
+
+
+@pytest.mark.parametrize(("how", "least", "most"), [("guarded", -5, 5), ("as it is", 50, 200)])
+def test_a_freed_image_goes_back_to_the_system(how: str, least: int, most: int) -> None:
+    """Without the guard the small blocks between the images hold all of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert least <= int(done.stdout) <= most
