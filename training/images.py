@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from classifier.decode import read_object
-from classifier.eligibility import check_contrast, check_header
+from classifier.eligibility import check_contrast, check_header, doubt
 from classifier.errors import NotEligible
 from classifier.pixels import Grey, Radiograph, from_dicom, from_image_file
 from classifier.preprocessing import network_input
@@ -36,6 +36,8 @@ def read_radiograph(path: Path) -> Radiograph:
     if is_dicom(path):
         dataset = read_object(path)
         check_header(dataset, ("secondary_capture", "for_processing"))
+        if (doubted := doubt(dataset)) is not None:
+            raise doubted  # no pixels overrule a header that one is to learn from
         radiograph = from_dicom(dataset)
     else:
         radiograph = from_image_file(path)
