@@ -10,8 +10,10 @@ measurements.
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,19 +50,20 @@ def quantised(architecture: Architecture, weights: Weights, sample: list[Grey]) 
     inputs = [{"image": image[np.newaxis]} for image in sample[:SAMPLE]]
     work = [node for node in graph.get_ordered_ops() if node.get_type_name() not in _NO_WORK]
     rest = {node.get_friendly_name() for node in work} - set(worth_quantising(graph))
-    network = nncf.quantize(
-        graph,
-        nncf.Dataset(inputs),
-        preset=nncf.QuantizationPreset.PERFORMANCE,
-        subset_size=len(inputs),
-        fast_bias_correction=False,
-        ignored_scope=nncf.IgnoredScope(names=sorted(rest)),
-        # Without VNNI, pairs of products are added in 16 bits. Their overflow was measured to move
-        # a logit by 0.003, the halved weights that avoid it by ten times as much.
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            overflow_fix=nncf.OverflowFix.DISABLE
-        ),
-    )
+    with redirect_stdout(sys.stderr):  # its progress bars are no result of a command
+        network = nncf.quantize(
+            graph,
+            nncf.Dataset(inputs),
+            preset=nncf.QuantizationPreset.PERFORMANCE,
+            subset_size=len(inputs),
+            fast_bias_correction=False,
+            ignored_scope=nncf.IgnoredScope(names=sorted(rest)),
+            # Without VNNI, pairs of products are added in 16 bits. Their overflow was measured to move
+            # a logit by 0.003, the halved weights that avoid it by ten times as much.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.DISABLE
+            ),
+        )
     exact = OpenVinoEngine("f32", compile_graph(network_graph(architecture, weights)), "")
     rough = OpenVinoEngine("int8", compile_graph(network), "")
     shift = np.mean(

@@ -43,6 +43,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             "graphs": {},
             "parity": {},
             "frontal": None,
+            "replay": None,
             "name": "small",
         }
     )
