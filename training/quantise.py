@@ -58,8 +58,8 @@ def quantised(architecture: Architecture, weights: Weights, sample: list[Grey]) 
             subset_size=len(inputs),
             fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(names=sorted(rest)),
-            # Without VNNI, pairs of products are added in 16 bits. Their overflow was measured to move
-            # a logit by 0.003, the halved weights that avoid it by ten times as much.
+            # Without VNNI, pairs of products are added in 16 bits. Their overflow was measured to
+            # move a logit by 0.003, the halved weights that avoid it by ten times as much.
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.DISABLE
             ),

@@ -215,8 +215,9 @@ def test_a_bundle_gets_a_model_of_other_frontal_chests(labelled: Path, tmp_path:
     assert said["accepted"]["value"] > 0.95
     old, new = load_bundle(), load_bundle(tmp_path / "new")
     assert new.version == said["bundle"] != old.version
-    for name in ("weights.safetensors", "int8.xml", "int8.bin"):
+    for name in ("weights.safetensors", "replay.safetensors"):
         assert new.manifest.files[name] == old.manifest.files[name]
+    assert new.manifest.parity["int8"].passed == ("int8" in new.manifest.graphs)
     assert new.manifest.findings == old.manifest.findings
     assert new.manifest.frontal is not None
     assert new.manifest.frontal.images == 72

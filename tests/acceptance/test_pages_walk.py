@@ -347,11 +347,16 @@ PAGES = {
     "ada": (
         "/system", "/queue", "/queue/jobs/{job}", "/deliveries", "/peers", "/models",
         "/models/{digest}", "/models/{digest}/promote", "/models/rollback", "/thresholds",
-        "/thresholds/{digest}", "/users", "/tokens", "/audit", "/agreement", "/account",
+        "/thresholds/{digest}", "/users", "/tokens", "/audit", "/schedules", "/agreement",
+        "/account",
     ),
     "max": ("/audit", "/account"),
 }  # fmt: skip
-NO_PAGES = ("/", "/live", "/next", "/what-if", "/sign-in/provider", "/sign-in/callback")
+NO_PAGES = (
+    "/", "/live", "/next", "/what-if", "/sign-in/provider", "/sign-in/callback",
+    # of runs: test_administration_pages.py
+    "/runs/{number}", "/pictures/{name}",
+)  # fmt: skip
 
 
 def test_the_pages_below_are_all(tmp_path: Path) -> None:
