@@ -49,7 +49,7 @@ class Shelf:
         target = self.folder / facts.folder
         with self._alone():
             if self._digest(target) != facts.digest:
-                self._copy(bundle, target, link=link)
+                self._copy(bundle, target, _graphs(bundle, actor), link=link)
         return ledger.register(facts, at, actor)
 
     def load(self, folder: str, digest: str) -> Bundle:
@@ -76,14 +76,14 @@ class Shelf:
             return None
         return found.digest
 
-    def _copy(self, bundle: Bundle, target: Path, *, link: bool) -> None:
+    def _copy(self, bundle: Bundle, target: Path, graphs: list[str], *, link: bool) -> None:
         """Put the whole folder in its place at once; a damaged one there goes."""
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.folder))
         try:
             for source in sorted(bundle.folder.iterdir()):
                 _place(source, draft / source.name, link=link)
             copied = load_bundle(draft)
-            for name in copied.manifest.graph_files:
+            for name in graphs:
                 copied.read(name)
             if copied.digest != bundle.digest:
                 raise BundleRefused("The bundle changed while it was copied.")
@@ -95,6 +95,20 @@ class Shelf:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             shutil.rmtree(draft.with_name(f"{draft.name}.damaged"), ignore_errors=True)
+
+
+def _graphs(bundle: Bundle, actor: str) -> list[str]:
+    """The files of sound graphs. Without one the next engine serves, where the settings say so."""
+    sound = []
+    for name in sorted(bundle.manifest.graph_files):
+        try:
+            bundle.read(name)
+        except BundleRefused:
+            if actor != SERVICE:
+                raise
+        else:
+            sound.append(name)
+    return sound
 
 
 def configured(setting: str) -> Path:
