@@ -1,0 +1,136 @@
+"""One TOML file, read into frozen models that refuse what they do not know."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, PrivateAttr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from daemon.errors import SettingsError
+from daemon.settings.dicom import AeTitle, Caller, DicomSettings, PacsSettings
+from daemon.settings.service import (
+    ClassifierSettings,
+    ReportSettings,
+    StorageSettings,
+    TrainingSettings,
+)
+from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
+
+__all__ = [
+    "AeTitle",
+    "Caller",
+    "ClassifierSettings",
+    "DicomSettings",
+    "OidcSettings",
+    "PacsSettings",
+    "ReportSettings",
+    "Settings",
+    "StorageSettings",
+    "TrainingSettings",
+    "WebSettings",
+    "WebTlsSettings",
+    "load",
+]
+
+
+class Settings(BaseSettings):
+    """The whole configuration file."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    dicom: DicomSettings = DicomSettings()
+    storage: StorageSettings = StorageSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    report: ReportSettings = ReportSettings()
+    pacs: tuple[PacsSettings, ...] = ()
+    web: WebSettings = WebSettings()
+    training: TrainingSettings = TrainingSettings()
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that this came from, for a process of its own to read."""
+        return self._file
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the file that `load` names, and from nowhere else."""
+        del env_settings, dotenv_settings, file_secret_settings
+        return (init_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load(path: Path) -> Settings:
+    """Read the configuration file.
+
+    Raises SettingsError, naming the file, the key and what is allowed.
+    """
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(frozen=True, extra="forbid", toml_file=path)
+
+    if not path.is_file():
+        # pydantic-settings takes a missing file for an empty one
+        raise SettingsError(f"{path}: there is no such configuration file")
+    try:
+        settings = Settings(**FromFile().model_dump())
+        settings._file = path.absolute()
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: this is not TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: this is not UTF-8 text, as TOML has to be") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise SettingsError("\n".join(_complaints(path, error))) from None
+    names = [pacs.name for pacs in settings.pacs]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        raise SettingsError(f'{path}: pacs.name: "{name}" is used twice, and must be unique')
+    return settings
+
+
+def _complaints(path: Path, error: ValidationError) -> list[str]:
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{path}: {key}: there is no such key; {_known(fault['loc'])}")
+        elif fault["type"] == "missing":
+            lines.append(f"{path}: {key}: this key is required")
+        else:
+            lines.append(f"{path}: {key} = {fault['input']!r}: {fault['msg']}")
+    return lines
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        if isinstance(part, str):
+            model = _SECTIONS[part]
+    return "known are " + ", ".join(model.model_fields)
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "dicom": DicomSettings,
+    "storage": StorageSettings,
+    "classifier": ClassifierSettings,
+    "report": ReportSettings,
+    "pacs": PacsSettings,
+    "web": WebSettings,
+    "tls": WebTlsSettings,
+    "oidc": OidcSettings,
+    "training": TrainingSettings,
+}
