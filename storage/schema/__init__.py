@@ -2,6 +2,7 @@
 
 from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
+from storage.schema.canary import arrival_hour, canary, canary_score, watch, watched_hour
 from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.pipeline import (
     attention,
@@ -26,8 +27,11 @@ __all__ = [
     "account",
     "alarm",
     "api_token",
+    "arrival_hour",
     "attention",
     "audit",
+    "canary",
+    "canary_score",
     "commitment",
     "companion",
     "delivery",
@@ -55,5 +59,7 @@ __all__ = [
     "study_finding",
     "study_header",
     "threshold",
+    "watch",
+    "watched_hour",
     "worker",
 ]
