@@ -1,7 +1,7 @@
 """The process that has runs made and done when they are due.
 
 It works nothing itself and imports no machine learning: a run is a process of its own
-(`daemon.run`), one at a time. Which due times have come is read from the schedules' rows, so that
+(`daemon.run`), one at a time. Beside that it listens for silence (`daemon.silence`). Which due times have come is read from the schedules' rows, so that
 neither a restart nor a second scheduler, on this host or another, makes a run twice.
 """
 
@@ -19,6 +19,7 @@ from daemon import duetimes, logs, process
 from daemon.errors import WrongTiming
 from daemon.events import Event
 from daemon.settings import Settings
+from daemon.silence import Watchman
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.runs import Runs, may_start
@@ -32,10 +33,11 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     """Keep the schedules until told to stop; return the exit status."""
     del owner, bells
     database = open_database(settings.storage.url)
-    scheduler = Scheduler(settings, database)
+    scheduler, watchman = Scheduler(settings, database), Watchman(database)
     while not stop:
         try:
             scheduler.step()
+            watchman.step()
         except StorageError as error:  # busy, or full: the next look finds the same
             logs.get().error(Event.FAULT, **logs.whereabouts(error))
         scheduler.sleep(stop)

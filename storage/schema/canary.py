@@ -32,8 +32,8 @@ canary_score = Table(
 arrival_hour = Table(
     "arrival_hour",
     metadata,
-    Column("station", String(64), primary_key=True),
     Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("station", String(64), primary_key=True),
     Column("images", Integer, nullable=False),
     time("last_at"),
 )

@@ -19,11 +19,11 @@ def upgrade() -> None:
     _canary()
     op.create_table(
         "arrival_hour",
-        sa.Column("station", sa.String(64), nullable=False),
         sa.Column("hour", sa.Integer, nullable=False),
+        sa.Column("station", sa.String(64), nullable=False),
         sa.Column("images", sa.Integer, nullable=False),
         sa.Column("last_at", sa.Double, nullable=False),
-        sa.PrimaryKeyConstraint("station", "hour", name=op.f("pk_arrival_hour")),
+        sa.PrimaryKeyConstraint("hour", "station", name=op.f("pk_arrival_hour")),
     )
     op.create_table(
         "watched_hour",
