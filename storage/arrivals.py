@@ -113,13 +113,12 @@ def floor_hour(at: float) -> int:
 def _unread(connection: Connection, now: float) -> float:
     """When the oldest image came that is not read yet, now where all are."""
     waits = [JobState.PENDING, JobState.RUNNING]
-    oldest = [
-        connection.execute(
-            select(func.min(job.c.received_at)).where(job.c.state == state)
-        ).scalar_one()
-        for state in waits
-    ]
-    return min([now, *(one for one in oldest if one is not None)])
+    oldest = now
+    for state in waits:
+        first = select(func.min(job.c.received_at)).where(job.c.state == state)
+        found: float | None = connection.execute(first).scalar_one()
+        oldest = oldest if found is None else min(oldest, found)
+    return oldest
 
 
 def _note_watched(connection: Connection, start: float, end: float) -> None:

@@ -256,6 +256,7 @@ class StudyJob:
     reading: Reading | None = None  # the review to be said, and the version to say it of
     said: tuple[Review, ...] = ()  # by readers in versions before, for one of results to repeat
     sent: bool = False  # an earlier version is on its way to a PACS, or there
+    canary: bool = False  # no patient's: a test of the whole way
 
 
 @dataclass(frozen=True, slots=True)

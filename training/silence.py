@@ -104,9 +104,7 @@ def volume(counts: Mapping[int, int], watched: Mapping[int, float], zone: tzinfo
         place = slot(hour, zone)
         covered[place] += share
         seen[place] += counts.get(hour, 0)
-    rates = [
-        came / (there + PSEUDO_WEEKS) for came, there in zip(seen, covered, strict=True)
-    ]
+    rates = [came / (there + PSEUDO_WEEKS) for came, there in zip(seen, covered, strict=True)]
     return Volume(zone, tuple(rates), _size(counts, shares, rates, zone))
 
 

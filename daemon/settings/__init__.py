@@ -14,6 +14,7 @@ from pydantic_settings import (
 )
 
 from daemon.errors import SettingsError
+from daemon.settings.canary import CanarySettings
 from daemon.settings.dicom import AeTitle, Caller, DicomSettings, PacsSettings
 from daemon.settings.service import (
     ClassifierSettings,
@@ -26,6 +27,7 @@ from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
 __all__ = [
     "AeTitle",
     "Caller",
+    "CanarySettings",
     "ClassifierSettings",
     "DicomSettings",
     "OidcSettings",
@@ -52,12 +54,19 @@ class Settings(BaseSettings):
     pacs: tuple[PacsSettings, ...] = ()
     web: WebSettings = WebSettings()
     training: TrainingSettings = TrainingSettings()
+    canary: CanarySettings = CanarySettings()
     _file: Path | None = PrivateAttr(None)
 
     @property
     def file(self) -> Path | None:
         """The file that this came from, for a process of its own to read."""
         return self._file
+
+    @property
+    def canary_pacs(self) -> tuple[PacsSettings, ...]:
+        """The PACS that the canary's report goes to."""
+        named = self.canary.pacs
+        return tuple(one for one in self.pacs if not named or one.name in named)
 
     @classmethod
     def settings_customise_sources(
@@ -99,6 +108,12 @@ def load(path: Path) -> Settings:
     names = [pacs.name for pacs in settings.pacs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f'{path}: pacs.name: "{name}" is used twice, and must be unique')
+    for name in settings.canary.pacs:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise SettingsError(
+                f'{path}: canary.pacs: there is no PACS "{name}"; known are {known}'
+            )
     return settings
 
 
@@ -133,4 +148,5 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "tls": WebTlsSettings,
     "oidc": OidcSettings,
     "training": TrainingSettings,
+    "canary": CanarySettings,
 }

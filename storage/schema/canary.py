@@ -10,9 +10,9 @@ from storage.schema.base import metadata, time, uid
 canary = Table(
     "canary",
     metadata,
-    Column("run_id", ForeignKey("run.id"), primary_key=True, autoincrement=False),
-    Column("study_instance_uid", String(64), nullable=False, unique=True),
+    Column("study_instance_uid", String(64), primary_key=True),
     uid("sop_instance_uid"),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
     time("sent_at"),
 )
 

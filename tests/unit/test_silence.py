@@ -151,7 +151,9 @@ def test_a_header_without_a_station_goes_by_who_called(ward: Ward) -> None:
     ward.reads("")
     ward.now += 30
     ward.watchman.look()
-    assert "ROUTER" in {one.name for one in ArrivalBook(ward.storage.database).read(ward.now).stations}
+    assert "ROUTER" in {
+        one.name for one in ArrivalBook(ward.storage.database).read(ward.now).stations
+    }
 
 
 def test_of_two_that_look_at_once_one_counts(ward: Ward) -> None:

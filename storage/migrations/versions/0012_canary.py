@@ -43,13 +43,12 @@ def upgrade() -> None:
 def _canary() -> None:
     op.create_table(
         "canary",
-        sa.Column("run_id", sa.Integer, nullable=False),
         sa.Column("study_instance_uid", sa.String(64), nullable=False),
         sa.Column("sop_instance_uid", sa.String(64), nullable=False),
+        sa.Column("run_id", sa.Integer, nullable=False),
         sa.Column("sent_at", sa.Double, nullable=False),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_canary")),
+        sa.PrimaryKeyConstraint("study_instance_uid", name=op.f("pk_canary")),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_canary_run_id")),
-        sa.UniqueConstraint("study_instance_uid", name=op.f("uq_canary_study_instance_uid")),
     )
     op.create_table(
         "canary_score",
