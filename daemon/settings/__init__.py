@@ -20,6 +20,7 @@ from daemon.settings.service import (
     ReportSettings,
     StorageSettings,
     TrainingSettings,
+    WatchSettings,
 )
 from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
 
@@ -34,6 +35,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "TrainingSettings",
+    "WatchSettings",
     "WebSettings",
     "WebTlsSettings",
     "load",
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
     pacs: tuple[PacsSettings, ...] = ()
     web: WebSettings = WebSettings()
     training: TrainingSettings = TrainingSettings()
+    watch: WatchSettings = WatchSettings()
     _file: Path | None = PrivateAttr(None)
 
     @property
@@ -133,4 +136,5 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "tls": WebTlsSettings,
     "oidc": OidcSettings,
     "training": TrainingSettings,
+    "watch": WatchSettings,
 }

@@ -18,7 +18,7 @@ from storage.schema.pipeline import (
 )
 from storage.schema.reviews import label, review, review_answer
 from storage.schema.schedules import holdout_draw, holdout_patient, report_label, run, schedule
-from storage.schema.watching import alarm
+from storage.schema.watching import alarm, doubt, station_watch, watch_note
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "commitment",
     "companion",
     "delivery",
+    "doubt",
     "finding",
     "holdout_draw",
     "holdout_patient",
@@ -51,9 +52,11 @@ __all__ = [
     "run",
     "schedule",
     "session",
+    "station_watch",
     "study",
     "study_finding",
     "study_header",
     "threshold",
+    "watch_note",
     "worker",
 ]
