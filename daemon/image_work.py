@@ -153,6 +153,7 @@ class ImageWork:
             reason_code=found.remarks[0].code if found.remarks else None,
             reason=" ".join(remark.text for remark in found.remarks) or None,
             attention=pack(found.maps, found.placement),
+            measures=found.measures,
         )
 
     def _put_back(

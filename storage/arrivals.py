@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from storage.database import Database, insert_or
 from storage.records import JobState
-from storage.schema import arrival_hour, instance, job, study_header, watch, watched_hour
+from storage.schema import arrival_hour, arrival_watch, instance, job, study_header, watched_hour
 
 HOUR = 3600.0
 KEPT_HOURS = 12 * 7 * 24
@@ -60,12 +60,16 @@ class ArrivalBook:
         Return whether this look was the one: of two processes that look at once, one counts.
         """
         with self._database.write() as connection:
-            before = connection.execute(select(watch)).first()
+            before = connection.execute(select(arrival_watch)).first()
             if before is None:
-                connection.execute(insert(watch).values(id=_ROW, looked_at=now, counted_from=now))
+                connection.execute(
+                    insert(arrival_watch).values(id=_ROW, looked_at=now, counted_from=now)
+                )
                 return True
             taken = connection.execute(
-                update(watch).where(watch.c.looked_at == before.looked_at).values(looked_at=now)
+                update(arrival_watch)
+                .where(arrival_watch.c.looked_at == before.looked_at)
+                .values(looked_at=now)
             )
             if taken.rowcount != 1:
                 return False
@@ -73,7 +77,7 @@ class ArrivalBook:
                 _note_watched(connection, before.looked_at, now)
             unread = max(_unread(connection, now), now - RECOUNT_S)
             _count(connection, floor_hour(min(before.counted_from, now)))
-            connection.execute(update(watch).values(counted_from=unread))
+            connection.execute(update(arrival_watch).values(counted_from=unread))
             if floor_hour(now) != floor_hour(before.looked_at):
                 _forget(connection)
         return True

@@ -5,6 +5,7 @@ Times are UNIX seconds (UTC, float), sizes are bytes, probabilities are 0 to 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
@@ -162,6 +163,13 @@ class JobRow:
     reason: str | None
 
 
+class Doubt(StrEnum):
+    """What reviews have shown of a finding's probabilities: they do not hold."""
+
+    MARKED = "marked"  # the report says so
+    STOPPED = "stopped"  # and the finding does not flag
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One finding of one image: the calibrated probability and what it was held against."""
@@ -172,11 +180,17 @@ class Finding:
     code_meaning: str
     probability: float
     threshold: float
+    doubt: Doubt | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the probability reaches the threshold."""
+        return self.probability >= self.threshold
 
     @property
     def present(self) -> bool:
-        """Whether the probability reaches the threshold."""
-        return self.probability >= self.threshold
+        """Whether it flags: a probability that is in doubt may reach the threshold and not."""
+        return self.reached and self.doubt is not Doubt.STOPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +225,7 @@ class Result:
     reason_code: str | None = None
     reason: str | None = None
     attention: Attention | None = None
+    measures: Mapping[str, float] | None = field(default=None, repr=False)  # that are watched
 
 
 @dataclass(frozen=True, slots=True)

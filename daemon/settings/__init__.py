@@ -21,6 +21,7 @@ from daemon.settings.service import (
     ReportSettings,
     StorageSettings,
     TrainingSettings,
+    WatchSettings,
 )
 from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
 
@@ -36,6 +37,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "TrainingSettings",
+    "WatchSettings",
     "WebSettings",
     "WebTlsSettings",
     "load",
@@ -55,6 +57,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     training: TrainingSettings = TrainingSettings()
     canary: CanarySettings = CanarySettings()
+    watch: WatchSettings = WatchSettings()
     _file: Path | None = PrivateAttr(None)
 
     @property
@@ -149,4 +152,5 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "oidc": OidcSettings,
     "training": TrainingSettings,
     "canary": CanarySettings,
+    "watch": WatchSettings,
 }

@@ -2,7 +2,7 @@
 
 from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
-from storage.schema.canary import arrival_hour, canary, canary_score, watch, watched_hour
+from storage.schema.canary import arrival_hour, arrival_watch, canary, canary_score, watched_hour
 from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.pipeline import (
     attention,
@@ -19,7 +19,7 @@ from storage.schema.pipeline import (
 )
 from storage.schema.reviews import label, review, review_answer
 from storage.schema.schedules import holdout_draw, holdout_patient, report_label, run, schedule
-from storage.schema.watching import alarm
+from storage.schema.watching import alarm, doubt, station_watch, watch_note
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "alarm",
     "api_token",
     "arrival_hour",
+    "arrival_watch",
     "attention",
     "audit",
     "canary",
@@ -35,6 +36,7 @@ __all__ = [
     "commitment",
     "companion",
     "delivery",
+    "doubt",
     "finding",
     "holdout_draw",
     "holdout_patient",
@@ -55,11 +57,12 @@ __all__ = [
     "run",
     "schedule",
     "session",
+    "station_watch",
     "study",
     "study_finding",
     "study_header",
     "threshold",
-    "watch",
+    "watch_note",
     "watched_hour",
     "worker",
 ]

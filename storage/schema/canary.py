@@ -47,8 +47,8 @@ watched_hour = Table(
 )
 
 # One row: until when arrivals are counted, and when that was.
-watch = Table(
-    "watch",
+arrival_watch = Table(
+    "arrival_watch",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     time("looked_at"),

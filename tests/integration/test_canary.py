@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from pydicom import dcmread
+from sqlalchemy import func, select
 
 from daemon import canary as its
 from daemon.canary import draw, hatch
@@ -18,6 +19,17 @@ from daemon.errors import CanaryLost
 from daemon.settings import load
 from storage.alarms import Alarms
 from storage.database import Database, open_database
+from storage.runs import Runs
+from storage.schedule_records import Run, RunState
+from storage.schedules import Schedules
+from storage.schema import (
+    holdout_patient,
+    image_header,
+    instance,
+    label,
+    study_finding,
+    study_header,
+)
 from tests.harness import Orthanc, Service, free_port, running, until, write_config
 
 pytestmark = [
@@ -83,9 +95,9 @@ def test_a_canary_goes_round_and_is_found_in_the_pacs(
     assert (report.PatientName, report.PatientID) == ("HILUM^CANARY", "HILUM-CANARY")
     assert report.IssuerOfPatientID == "HILUM"
     with database.read() as connection:
-        for table in ("study_header", "study_finding", "label", "holdout_patient"):
-            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() == 0
-        kept = connection.exec_driver_sql("SELECT sha256 FROM instance").scalar_one()
+        for table in (study_header, study_finding, image_header, label, holdout_patient):
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
+        kept = connection.execute(select(instance.c.sha256)).scalar_one()
     stored = load(service.config).storage.root / "objects"
     (file,) = [one for one in stored.rglob("*") if one.name.startswith(kept)]
     assert dcmread(file).QualityControlImage == "YES"

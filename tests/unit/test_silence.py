@@ -169,4 +169,4 @@ def test_what_is_looked_at_comes_from_indexes(ward: Ward) -> None:
     found = plans(ward.storage, ward.watchman.look)
     scans = [step for plan in found for step in plan if step.startswith("SCAN")]
     # One row, and a few thousand in the order of their key
-    assert set(scans) <= {"SCAN watch", "SCAN watched_hour"}, scans
+    assert set(scans) <= {"SCAN arrival_watch", "SCAN watched_hour"}, scans

@@ -10,7 +10,7 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
-KINDS = ("backup", "recalibrate", "retrain", "evaluate", "canary")
+KINDS = ("backup", "recalibrate", "retrain", "evaluate", "drift", "canary")
 
 
 def upgrade() -> None:
@@ -32,11 +32,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hour", name=op.f("pk_watched_hour")),
     )
     op.create_table(
-        "watch",
+        "arrival_watch",
         sa.Column("id", sa.Integer, nullable=False),
         sa.Column("looked_at", sa.Double, nullable=False),
         sa.Column("counted_from", sa.Double, nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_watch")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_arrival_watch")),
     )
 
 
