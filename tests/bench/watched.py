@@ -121,6 +121,7 @@ class Watched:
 
 @contextmanager
 def watched_service(folder: Path, quiet_s: float = 0.0) -> Iterator[Watched]:
+    """A new service under `folder`, or that whose storage is there."""
     pacs = Orthanc(folder / "pacs") if Orthanc.installed() else Pacs()
     pacs.start()
     port = pacs.dicom_port if isinstance(pacs, Orthanc) else pacs.port
