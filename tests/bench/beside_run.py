@@ -1,4 +1,4 @@
-"""What a retraining costs the images that come meanwhile: they are to take twice as long at most."""
+"""What a retraining costs the images that come meanwhile: twice the usual wait, at most."""
 
 from __future__ import annotations
 

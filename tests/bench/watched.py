@@ -139,6 +139,7 @@ def watched_service(folder: Path, quiet_s: float = 0.0) -> Iterator[Watched]:
 
 @contextmanager
 def folder_in_build() -> Iterator[Path]:
+    Path("build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="build") as name:
         yield Path(name).resolve()
 
