@@ -56,10 +56,10 @@ class Claims:
         self._database = open_database(settings.storage.url)
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
 
-    def release(self, role: str, owner: str) -> int:
+    def release(self, role: str, owner: str, because: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""
         if role == "worker":
-            return self._queue.release(owner, time.time())
+            return self._queue.release(owner, time.time(), because)
         return self._outbox.release(owner) if role == "delivery" else 0
 
     def overdue(self) -> set[str]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from daemon import logs, process
 from daemon.events import Event
+from daemon.limits import why_ended
 from daemon.settings import Settings
 from storage.errors import StorageError
 from storage.root import lock_root
@@ -105,7 +106,7 @@ class Supervisor:
                 Event.PROCESS_DIED, process=child.owner, status=status,
                 lived_s=round(lived_s, 1), restart_in_s=wait_s,
             )  # fmt: skip
-            self._release(child)
+            self._release(child, why_ended(status))
         if now >= child.not_before:
             self._start(child, now)
 
@@ -126,11 +127,11 @@ class Supervisor:
         serve_role = import_module(f"daemon.{child.role}").serve
         sys.exit(serve_role(self._settings, stop, child.owner, self._bells))
 
-    def _release(self, child: Child) -> None:
+    def _release(self, child: Child, because: str) -> None:
         """Give back at once what a dead process had claimed."""
         try:
             with self._claims() as claims:
-                released = claims.release(child.role, child.owner)
+                released = claims.release(child.role, child.owner, because)
         except StorageError as error:
             # The lease will run out, and _check_leases does the same then
             self._log.error(Event.FAULT, **logs.whereabouts(error))

@@ -143,6 +143,7 @@ class Job:
     attempts: int  # this one included, so 1 on the first claim
     token: Token
     lease_until: float
+    last_end: str | None = None  # of the attempt before, where it ended with its process
 
 
 @dataclass(frozen=True, slots=True)
