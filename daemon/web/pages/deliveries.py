@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Administrator
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.peers import standing
 from daemon.web.told import go_on
 from storage.errors import Refused
@@ -18,8 +18,6 @@ from storage.records import DeliveryId, DeliveryState
 
 router = APIRouter(include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 
 RECENT = 25
 GIVEN_UP = 200

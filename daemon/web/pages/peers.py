@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Administrator
+from daemon.web.context import Here, Site
 from daemon.web.peers import ask, standing
 from storage.traffic import callers
 
 router = APIRouter(include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 
 SEEN_OVER_S = 30 * 86400.0
 
