@@ -36,7 +36,7 @@ from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, StorageError
 from storage.headers import Headers
 from storage.objects import ObjectStore, RecentObjects
 from storage.queue import Queue
-from storage.records import AnsweredInstance, Job, Result, ResultStatus, StudyJob
+from storage.records import AnsweredInstance, Job, Maker, Result, ResultStatus, StudyJob
 from storage.reviews import Reviews
 from storage.studies import Studies
 
@@ -202,23 +202,28 @@ class Worker:
 
     def _result(self, opened: Opened) -> Result:
         """Classify. Raises what opening raised, unless it is an answer to a known study."""
+        with_what = opened.classifier
+        maker = Maker(self._owner, with_what.version, with_what.digest, with_what.engine.name)
         try:
             if opened.image is None:
                 raise opened.error or Undecodable
-            found = opened.classifier.infer(opened.image)
+            found = with_what.infer(opened.image)
         except NotEligible as error:
-            return Result(ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text)
+            return Result(
+                ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text, maker=maker
+            )
         except Undecodable as error:
             if opened.study_uid is None:
                 raise
             return Result(ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error))
         return Result(
             ResultStatus.ANALYSED,
-            bundle=opened.classifier.version,
+            bundle=with_what.version,
             findings=found.findings,
             reason_code=found.remarks[0].code if found.remarks else None,
             reason=" ".join(remark.text for remark in found.remarks) or None,
             attention=pack(found.maps, found.placement),
+            maker=maker,
         )
 
     def _put_back(
