@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Row, insert, select, text
+from sqlalchemy import Row, func, insert, select, text
 
 from storage.database import Database
 from storage.people import Action
@@ -23,7 +23,9 @@ FIRST = "0" * 64  # stands for the hash before the first row
 BATCH = 1000
 READ_AGAIN_S = 60.0  # a study that is read on is one reading
 LOCK = 0x48494C55  # PostgreSQL's advisory lock of the chain
-_NEWEST = select(audit.c.id, audit.c.sha256).order_by(audit.c.id.desc()).limit(1)
+_NEWEST = select(audit.c.id, audit.c.sha256).where(
+    audit.c.id == select(func.max(audit.c.id)).scalar_subquery()
+)
 
 Detail = Mapping[str, str | int | float | bool]
 
