@@ -215,7 +215,10 @@ class Worker:
         except Undecodable as error:
             if opened.study_uid is None:
                 raise
-            return Result(ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error))
+            return Result(
+                ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error),
+                maker=maker,
+            )  # fmt: skip
         return Result(
             ResultStatus.ANALYSED,
             bundle=with_what.version,

@@ -43,8 +43,7 @@ class Sender:
         self._chosen, self._clock = settings.audit, clock
         self._audit, self._marks = Audit(database), Marks(database)
         self._host = own_name()
-        find = _finder(database) if settings.audit.patient_id else _nobody
-        self._messages = Messages(settings, self._host, find)
+        self._messages = Messages(settings, self._host, patients(settings, database))
         self._backoff_s, self._confirm_s = backoff_s, confirm_s
         self._line: Line | None = None
         self._failures = 0
@@ -123,13 +122,11 @@ class Sender:
         self._waiting.clear()
 
 
-def _finder(database: Database) -> Callable[[str], Patient | None]:
+def patients(settings: Settings, database: Database) -> Callable[[str], Patient | None]:
+    """Return what finds a study's patient, and finds nobody where the settings do not allow it."""
+
     def find(study_uid: str) -> Patient | None:
-        found = patient_of(database, study_uid)
+        found = patient_of(database, study_uid) if settings.audit.patient_id else None
         return None if found is None else Patient(*found)
 
     return find
-
-
-def _nobody(_study_uid: str) -> None:
-    return None
