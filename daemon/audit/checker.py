@@ -27,11 +27,15 @@ class Checker:
     """A duty of the delivery process."""
 
     def __init__(
-        self, database: Database, days: int, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        days: int,
+        clock: Callable[[], float] = time.time,
+        slice_rows: int = SLICE,
     ) -> None:
         """`days` between two checks of the whole trail."""
         self._audit, self._marks = Audit(database), Marks(database)
-        self._days_s, self._clock = days * DAY_S, clock
+        self._days_s, self._clock, self._slice = days * DAY_S, clock, slice_rows
         self._at: Verified | None = None  # how far the check in work is
         self._mark = Mark.CHECKED
         self._known: dict[int, str] = {}
@@ -40,7 +44,7 @@ class Checker:
         """Check a slice; return how long nothing is to do."""
         del stop
         at = self._at or self._begin()
-        found = self._audit.verify_on(at, self._known, SLICE)
+        found = self._audit.verify_on(at, self._known, self._slice)
         if found.broken is None and found.rows > at.rows:
             self._at = found
             return PAUSE_S
