@@ -12,6 +12,7 @@ from rich.console import Console
 
 from classifier.errors import ClassifierError
 from daemon import (
+    audit_commands,
     label_commands,
     ledger_commands,
     logs,
@@ -39,6 +40,7 @@ app.add_typer(user_commands.app, name="user")
 app.add_typer(schedule_commands.app, name="schedule")
 app.add_typer(label_commands.labels, name="labels")
 app.add_typer(label_commands.holdout, name="holdout")
+app.add_typer(audit_commands.app, name="audit")
 app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]

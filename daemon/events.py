@@ -80,4 +80,6 @@ class Event(StrEnum):
     SIGN_IN_DELAYED = "web.sign_in_delayed"  # too many failures
     AUDIT_VERIFIED = "audit.verified"  # with its head
     AUDIT_BROKEN = "audit.broken"
+    AUDIT_REACHED = "audit.reached"  # the collector; from which row it is sent
+    AUDIT_UNREACHABLE = "audit.unreachable"
     FAULT = "fault"

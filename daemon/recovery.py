@@ -7,12 +7,15 @@ import time
 from daemon import logs
 from daemon.events import Event
 from daemon.settings import Settings
+from storage.audit import Audit
 from storage.database import open_database
 from storage.errors import StorageError
 from storage.objects import ObjectStore
 from storage.outbox import Outbox
+from storage.people import Action
 from storage.queue import Queue
 from storage.studies import Studies
+from storage.trail import SERVICE
 
 
 def recover(settings: Settings) -> None:
@@ -46,6 +49,7 @@ def recover(settings: Settings) -> None:
     ]:
         if not objects.exists(sha256):
             log.error(Event.OBJECT_LOST, sha256=sha256)
+    Audit(database).append(SERVICE, Action.SERVICE_STARTED, at=time.time())
     database.close()
 
 
@@ -55,6 +59,10 @@ class Claims:
     def __init__(self, settings: Settings) -> None:
         self._database = open_database(settings.storage.url)
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
+
+    def stopped(self) -> None:
+        """Note that the service has ended in order."""
+        Audit(self._database).append(SERVICE, Action.SERVICE_STOPPED, at=time.time())
 
     def release(self, role: str, owner: str, because: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""

@@ -12,19 +12,23 @@ import gc
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
 
 import numpy as np
 
 from classifier.classify import Classifier
+from classifier.engine import processor
 from classifier.errors import BundleRefused, ClassifierError
 from daemon import logs
 from daemon.events import Event
 from daemon.settings import Settings
 from daemon.shelf import Shelf, configured
+from storage.audit import Audit
 from storage.bundles import Loaded, Revision, ServingModel
 from storage.database import Database
 from storage.errors import StorageError
 from storage.ledger import Ledger
+from storage.people import Action
 from storage.workers import Workers
 
 LOOK_EVERY_S = 1.0
@@ -43,6 +47,7 @@ class Serving:
     ) -> None:
         self._chosen = settings.classifier
         self._shelf = Shelf(settings.storage.root)
+        self._database, self._audit = database, Audit(database)
         self._ledger, self._workers = Ledger(database), Workers(database)
         self._owner = owner
         self._clock = clock
@@ -130,10 +135,14 @@ class Serving:
         self._revision = serving.revision
 
     def _note(self, one: Classifier) -> None:
-        engine = one.engine
-        self._workers.loaded(
-            Loaded(self._owner, one.version, engine.name, engine.reason, self._clock())
-        )
+        engine, now = one.engine, self._clock()
+        machine = {
+            "digest": one.digest, "engine": engine.name, "machine": processor(),
+            "openvino": version("openvino"), "also": " ".join(self._chosen.also_classify),
+        }  # fmt: skip
+        with self._database.write():
+            self._workers.loaded(Loaded(self._owner, one.version, engine.name, engine.reason, now))
+            self._audit.append(self._owner, Action.MODEL_LOADED, one.version, machine, at=now)
 
     def _refuse(self, serving: ServingModel, reason: str) -> bool:
         self._log.error(Event.MODEL_REFUSED, model=serving.model.version, reason=reason)

@@ -176,6 +176,11 @@ class Supervisor:
                 self._log.error(Event.PROCESS_KILLED, pid=one.pid)
                 one.kill()
                 one.join()
+        try:
+            with self._claims() as claims:
+                claims.stopped()
+        except StorageError as error:
+            self._log.error(Event.FAULT, **logs.whereabouts(error))
         self._log.info(Event.SERVICE_STOPPED)
 
 

@@ -36,9 +36,7 @@ from storage.ledger_rows import (
 from storage.people import Action
 from storage.results import AnyRow, cut
 from storage.schema import model, promotion, threshold
-
-SERVICE = "service"  # the actor of what the service does by itself
-
+from storage.trail import SERVICE
 
 _ACTIONS = {
     Deed.CONFIGURED: Action.MODEL_CONFIGURED,

@@ -200,6 +200,16 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Maker:
+    """What classified an image, for the audit trail: a worker, its bundle, and the engine."""
+
+    owner: str
+    version: str
+    digest: str  # SHA-256 of the bundle's manifest
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What was found in one instance, or why it was not analysed.
 
@@ -212,6 +222,7 @@ class Result:
     reason_code: str | None = None
     reason: str | None = None
     attention: Attention | None = None
+    maker: Maker | None = None  # kept by the audit trail alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +316,7 @@ class Delivery:
     token: Token
     companion_id: CompanionId | None = None  # None: the report itself
     tried: Form | None = None  # what it was last sent as
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pydantic_settings import (
 )
 
 from daemon.errors import SettingsError
+from daemon.settings.audit import AuditSettings
 from daemon.settings.dicom import AeTitle, Caller, DicomSettings, PacsSettings
 from daemon.settings.service import (
     ClassifierSettings,
@@ -25,6 +26,7 @@ from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
 
 __all__ = [
     "AeTitle",
+    "AuditSettings",
     "Caller",
     "ClassifierSettings",
     "DicomSettings",
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
     pacs: tuple[PacsSettings, ...] = ()
     web: WebSettings = WebSettings()
     training: TrainingSettings = TrainingSettings()
+    audit: AuditSettings = AuditSettings()
     _file: Path | None = PrivateAttr(None)
 
     @property
@@ -133,4 +136,5 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "tls": WebTlsSettings,
     "oidc": OidcSettings,
     "training": TrainingSettings,
+    "audit": AuditSettings,
 }

@@ -1,6 +1,6 @@
 """The tables, one module for each area. Any change needs a migration; a test compares the two."""
 
-from storage.schema.access import account, api_token, audit, session
+from storage.schema.access import account, api_token, audit, audit_mark, session
 from storage.schema.base import FREE_TEXT, metadata
 from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.pipeline import (
@@ -28,6 +28,7 @@ __all__ = [
     "api_token",
     "attention",
     "audit",
+    "audit_mark",
     "commitment",
     "companion",
     "delivery",
