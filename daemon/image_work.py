@@ -167,6 +167,7 @@ class ImageWork:
             reason=" ".join(remark.text for remark in found.remarks) or None,
             attention=pack(found.maps, found.placement),
             maker=maker,
+            measures=found.measures,
         )
 
     def _limited(self) -> AbstractContextManager[None]:

@@ -29,6 +29,7 @@ from storage.database import Database
 from storage.errors import StorageError
 from storage.ledger import Ledger
 from storage.people import Action
+from storage.records import Doubt
 from storage.workers import Workers
 
 LOOK_EVERY_S = 1.0
@@ -46,6 +47,7 @@ class Serving:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._chosen = settings.classifier
+        self._stops = settings.watch.broken_calibration == "stop"
         self._shelf = Shelf(settings.storage.root)
         self._database, self._audit = database, Audit(database)
         self._ledger, self._workers = Ledger(database), Workers(database)
@@ -104,10 +106,12 @@ class Serving:
         kept = None if self._replaced is None else self._replaced[0]
         if serving.model.digest == classifier.bundle.digest:
             classifier.thresholds = dict(serving.thresholds)
+            classifier.doubts = self._doubts(serving)
             self._revision = serving.revision
             self._log.info(Event.MODEL_FOLLOWED, model=classifier.version, **classifier.thresholds)
         elif kept is not None and kept.bundle.digest == serving.model.digest:
             kept.thresholds = dict(serving.thresholds)
+            kept.doubts = self._doubts(serving)
             self._switch(classifier, kept, serving)
         else:
             self._loading = serving, self._beside.submit(self._load, serving)
@@ -170,8 +174,13 @@ class Serving:
         classifier = Classifier(
             bundle, self._chosen.engine, self._chosen.also_classify, serving.thresholds
         )
+        classifier.doubts = self._doubts(serving)
         _try(classifier)
         return classifier
+
+    def _doubts(self, serving: ServingModel) -> dict[str, Doubt]:
+        """What becomes of the findings whose probabilities do not hold."""
+        return dict.fromkeys(serving.doubted, Doubt.STOPPED if self._stops else Doubt.MARKED)
 
 
 def _try(classifier: Classifier) -> None:

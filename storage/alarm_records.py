@@ -15,6 +15,8 @@ class AlarmKind(StrEnum):
     SCORE_DRIFT = "score_drift"  # nor a finding's probabilities
     LABEL_DRIFT = "label_drift"  # nor the share of a finding that its readers see
     CALIBRATION = "calibration"  # reviews say that a finding's probabilities do not hold
+    SILENCE = "silence"  # a station sends nothing that should have
+    CANARY = "canary"  # the known image did not come through as it is known
 
 
 class AlarmState(StrEnum):

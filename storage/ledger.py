@@ -22,6 +22,7 @@ from storage.bundles import (
     ThresholdChange,
 )
 from storage.database import Database, insert_or
+from storage.doubts import doubts_of
 from storage.errors import NotFound, Refused
 from storage.ledger_rows import (
     last_line,
@@ -126,7 +127,9 @@ class Ledger:
                 return None
             found = self._model(connection, last.model_id)
             own = {**found.thresholds, **overrides(connection, found.digest)}
-            return ServingModel(found, to_promotion(last), own, revision_of(connection))
+            doubted = frozenset(doubts_of(connection, found.digest))
+            line = to_promotion(last)
+            return ServingModel(found, line, own, revision_of(connection), doubted)
 
     def history(self, limit: int = 200) -> tuple[Promotion, ...]:
         """Return what served when, the newest first."""

@@ -64,6 +64,9 @@ class Action(StrEnum):
     RUN_CANCELLED = "run.cancelled"
     HOLDOUT_REFRESHED = "holdout.refreshed"  # its patients were drawn anew
     ALARM_ACKNOWLEDGED = "alarm.acknowledged"
+    FINDING_DOUBTED = "finding.doubted"  # its probabilities do not hold, by reviews
+    DOUBT_LIFTED = "finding.doubt_lifted"
+    STATION_ACCEPTED = "station.accepted"  # its images are its reference from now on
     ALARM_CLOSED = "alarm.closed"  # by a person
     LABELS_IMPORTED = "labels.imported"
     JOB_RETRIED = "job.retried"

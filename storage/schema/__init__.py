@@ -2,6 +2,7 @@
 
 from storage.schema.access import account, api_token, audit, audit_mark, session
 from storage.schema.base import FREE_TEXT, metadata
+from storage.schema.canary import arrival_hour, arrival_watch, canary, canary_score, watched_hour
 from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.pipeline import (
     attention,
@@ -18,7 +19,7 @@ from storage.schema.pipeline import (
 )
 from storage.schema.reviews import label, review, review_answer
 from storage.schema.schedules import holdout_draw, holdout_patient, report_label, run, schedule
-from storage.schema.watching import alarm
+from storage.schema.watching import alarm, doubt, station_watch, watch_note
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
@@ -26,12 +27,17 @@ __all__ = [
     "account",
     "alarm",
     "api_token",
+    "arrival_hour",
+    "arrival_watch",
     "attention",
     "audit",
     "audit_mark",
+    "canary",
+    "canary_score",
     "commitment",
     "companion",
     "delivery",
+    "doubt",
     "finding",
     "holdout_draw",
     "holdout_patient",
@@ -52,9 +58,12 @@ __all__ = [
     "run",
     "schedule",
     "session",
+    "station_watch",
     "study",
     "study_finding",
     "study_header",
     "threshold",
+    "watch_note",
+    "watched_hour",
     "worker",
 ]
