@@ -64,6 +64,9 @@ class Action(StrEnum):
     RUN_CANCELLED = "run.cancelled"
     HOLDOUT_REFRESHED = "holdout.refreshed"  # its patients were drawn anew
     LABELS_IMPORTED = "labels.imported"
+    ACCEPTANCE_DRAWN = "acceptance.drawn"
+    ACCEPTANCE_CLOSED = "acceptance.closed"
+    ACCEPTANCE_REPORTED = "acceptance.reported"
     JOB_RETRIED = "job.retried"
     JOB_QUARANTINED = "job.quarantined"
     STUDY_RETRIED = "study.retried"
