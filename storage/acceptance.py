@@ -10,13 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import insert, select, update
 
 from storage.acceptance_records import (
     AcceptanceId,
     AcceptanceState,
     AcceptanceTest,
-    Closing,
     Decision,
     FirstRead,
     ListedCase,
@@ -25,13 +24,22 @@ from storage.acceptance_records import (
     SampleReader,
     StoredReport,
 )
+from storage.acceptance_rows import (
+    IS_READ,
+    PLAN,
+    case_row,
+    named,
+    reads_of,
+    sampled_studies,
+    to_test,
+    withheld_cases,
+)
 from storage.audit import Audit
 from storage.database import Database
 from storage.errors import NotFound, Refused
 from storage.people import Action
 from storage.records import StudyId
-from storage.results import AnyRow, cut
-from storage.review_records import ReviewKind, ReviewState
+from storage.results import cut
 from storage.schema import (
     acceptance_case,
     acceptance_decision,
@@ -43,10 +51,6 @@ from storage.schema import (
     study,
     study_header,
 )
-
-_READ = (review.c.kind == ReviewKind.FIRST_READ) & (review.c.state == ReviewState.EFFECTIVE)
-_PLAN = ("name", "finding", "half_width", "sensitivity", "specificity", "seed", "version", "digest",
-         "since", "until")  # fmt: skip
 
 
 class Acceptances:
@@ -70,12 +74,12 @@ class Acceptances:
         Raises Refused where the name is taken, or a study was drawn for another test meanwhile.
         """
         with self._database.write() as connection:
-            if _named(connection, plan.name) is not None:
+            if named(connection, plan.name) is not None:
                 raise Refused(f"There is an acceptance test {plan.name} already.")
-            taken = set(connection.execute(_sampled_studies()).scalars())
+            taken = set(connection.execute(sampled_studies()).scalars())
             if taken & {case.study_id for case in cases}:
                 raise Refused("Another test was drawn meanwhile. Nothing was drawn: try again.")
-            values = {name: getattr(plan, name) for name in _PLAN}
+            values = {name: getattr(plan, name) for name in PLAN}
             made = AcceptanceId(
                 connection.execute(
                     insert(acceptance_test)
@@ -91,7 +95,7 @@ class Acceptances:
             connection.execute(insert(acceptance_reader), [of | asdict(one) for one in readers])
             connection.execute(
                 insert(acceptance_case),
-                [of | _case_row(case, number) for number, case in enumerate(cases, 1)],
+                [of | case_row(case, number) for number, case in enumerate(cases, 1)],
             )
             connection.execute(
                 insert(acceptance_decision),
@@ -101,7 +105,10 @@ class Acceptances:
                     for name, found in case.decisions.items()
                 ],
             )
-            detail = {"cases": len(cases), "readers": " ".join(one.login for one in readers)}
+            detail: dict[str, str | int] = {
+                "cases": len(cases),
+                "readers": " ".join(one.login for one in readers),
+            }
             self._audit.append(actor, Action.ACCEPTANCE_DRAWN, plan.name, detail, at=at)
         return self.show(made)
 
@@ -109,7 +116,7 @@ class Acceptances:
         """Return every test, the newest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(acceptance_test).order_by(-acceptance_test.c.id))
-            return [_to_test(connection, row) for row in rows.all()]
+            return [to_test(connection, row) for row in rows.all()]
 
     def show(self, test: AcceptanceId) -> AcceptanceTest:
         """Return a test. Raises NotFound."""
@@ -118,7 +125,7 @@ class Acceptances:
             row = connection.execute(query).first()
             if row is None:
                 raise NotFound(f"There is no acceptance test {test}.")
-            return _to_test(connection, row)
+            return to_test(connection, row)
 
     def find(self, name: str) -> AcceptanceTest:
         """Return the test of that name. Raises NotFound, which names those that there are."""
@@ -136,7 +143,7 @@ class Acceptances:
         """Return the sample in the order in which it is read. Raises NotFound for no reader."""
         with self._database.read() as connection:
             reads = select(review.c.study_id, review.c.effective_at).where(
-                _READ, review.c.account == account
+                IS_READ, review.c.account == account
             )
             read_at = {row.study_id: row.effective_at for row in connection.execute(reads)}
             query = (
@@ -160,12 +167,12 @@ class Acceptances:
     def unread(self, account: int) -> frozenset[str]:
         """Return the UIDs of the studies that are withheld from a reader of an open test."""
         with self._database.read() as connection:
-            query = _withheld(account).with_only_columns(study.c.study_instance_uid)
+            query = withheld_cases(account).with_only_columns(study.c.study_instance_uid)
             return frozenset(connection.execute(query).scalars())
 
     def withheld(self, account: int, study_instance_uid: str) -> bool:
         """Whether a study is in an open test that the account reads in, and is to be read yet."""
-        query = _withheld(account).where(study.c.study_instance_uid == study_instance_uid)
+        query = withheld_cases(account).where(study.c.study_instance_uid == study_instance_uid)
         with self._database.read() as connection:
             return connection.execute(query.limit(1)).first() is not None
 
@@ -215,11 +222,11 @@ class Acceptances:
         with self._database.read() as connection:
             reads = connection.execute(
                 select(review.c.id, review.c.study_id, review.c.account, review.c.effective_at)
-                .where(_reads_of(test))
+                .where(reads_of(test))
                 .order_by(review.c.id)
             ).all()
             answers: dict[int, dict[str, dict[int, bool | None]]] = {}
-            of_reads = select(review.c.id).where(_reads_of(test))
+            of_reads = select(review.c.id).where(reads_of(test))
             query = select(review_answer).where(review_answer.c.review_id.in_(of_reads))
             for row in connection.execute(query):
                 said = answers.setdefault(row.review_id, {}).setdefault(row.finding, {})
@@ -254,8 +261,8 @@ class Acceptances:
                 .values(state=AcceptanceState.CLOSED, closed_by=actor, closed_at=at,
                         close_reason=cut(reason.strip()))
             )  # fmt: skip
-            detail: dict[str, str | int] = {"left": left, "reason": cut(reason.strip())}
-            self._audit.append(actor, Action.ACCEPTANCE_CLOSED, found.plan.name, detail, at=at)
+            said: dict[str, str | int] = {"left": left, "reason": cut(reason.strip())}
+            self._audit.append(actor, Action.ACCEPTANCE_CLOSED, found.plan.name, said, at=at)
         return self.show(test)
 
     def keep_report(self, test: AcceptanceId, made: StoredReport, actor: str) -> StoredReport:
@@ -268,9 +275,7 @@ class Acceptances:
             if kept is not None:
                 return kept
             connection.execute(insert(acceptance_report).values(test_id=test, **asdict(made)))
-            self._audit.append(
-                actor, Action.ACCEPTANCE_REPORTED, found.plan.name, at=made.made_at
-            )
+            self._audit.append(actor, Action.ACCEPTANCE_REPORTED, found.plan.name, at=made.made_at)
         return made
 
     def report(self, test: AcceptanceId) -> StoredReport | None:
@@ -281,95 +286,3 @@ class Acceptances:
         return None if row is None else StoredReport(
             row.figures, row.pictures, row.page, row.made_at
         )  # fmt: skip
-
-
-def sampled_patients(connection: Connection) -> frozenset[str]:
-    """Return the keys of the patients in open tests: nobody learns from them."""
-    query = (
-        select(acceptance_case.c.patient)
-        .join(acceptance_test, acceptance_case.c.test_id == acceptance_test.c.id)
-        .where(acceptance_test.c.state == AcceptanceState.OPEN)
-    )
-    return frozenset(connection.execute(query).scalars())
-
-
-def _sampled_studies():  # type: ignore[no-untyped-def]
-    return (
-        select(acceptance_case.c.study_id)
-        .join(acceptance_test, acceptance_case.c.test_id == acceptance_test.c.id)
-        .where(acceptance_test.c.state == AcceptanceState.OPEN)
-    )
-
-
-def _withheld(account: int):  # type: ignore[no-untyped-def]
-    read = (
-        select(review.c.id)
-        .where(_READ, review.c.account == account, review.c.study_id == acceptance_case.c.study_id)
-        .exists()
-    )
-    return (
-        select(acceptance_case.c.test_id)
-        .select_from(acceptance_reader)
-        .join(acceptance_test, acceptance_reader.c.test_id == acceptance_test.c.id)
-        .join(acceptance_case, acceptance_case.c.test_id == acceptance_test.c.id)
-        .join(study, acceptance_case.c.study_id == study.c.id)
-        .where(acceptance_reader.c.account == account)
-        .where(acceptance_test.c.state == AcceptanceState.OPEN, ~read)
-    )
-
-
-def _reads_of(test: AcceptanceId) -> ColumnElement[bool]:
-    cases = select(acceptance_case.c.study_id).where(acceptance_case.c.test_id == test)
-    readers = select(acceptance_reader.c.account).where(acceptance_reader.c.test_id == test)
-    closed = select(func.coalesce(acceptance_test.c.closed_at, 1e18)).where(
-        acceptance_test.c.id == test
-    )
-    return (
-        _READ
-        & review.c.study_id.in_(cases)
-        & review.c.account.in_(readers)
-        & (review.c.effective_at <= closed.scalar_subquery())
-    )
-
-
-def _named(connection: Connection, name: str) -> int | None:
-    query = select(acceptance_test.c.id).where(acceptance_test.c.name == name)
-    return connection.execute(query).scalar_one_or_none()
-
-
-def _case_row(case: NewCase, number: int) -> dict[str, object]:
-    return {
-        "study_id": case.study_id, "position": number, "patient": case.patient,
-        "weight": case.weight, "images": case.images, "groups": json.dumps(dict(case.groups)),
-    }  # fmt: skip
-
-
-def _to_test(connection: Connection, row: AnyRow) -> AcceptanceTest:
-    of = AcceptanceId(row.id)
-    readers = connection.execute(
-        select(acceptance_reader)
-        .where(acceptance_reader.c.test_id == of)
-        .order_by(acceptance_reader.c.login)
-    ).all()
-    cases = select(func.count()).where(acceptance_case.c.test_id == of)
-    read = (
-        select(review.c.account, func.count(review.c.study_id.distinct()).label("n"))
-        .where(_reads_of(of))
-        .group_by(review.c.account)
-    )
-    made = select(acceptance_report.c.made_at).where(acceptance_report.c.test_id == of)
-    plan = {name: getattr(row, name) for name in _PLAN}
-    return AcceptanceTest(
-        id=of,
-        plan=Plan(**plan, thresholds=json.loads(row.thresholds), counts=json.loads(row.counts)),
-        state=row.state,
-        actor=row.actor,
-        drawn_at=row.drawn_at,
-        readers=tuple(SampleReader(one.account, one.login, one.name) for one in readers),
-        cases=connection.execute(cases).scalar_one(),
-        closing=None
-        if row.closed_at is None
-        else Closing(row.closed_by, row.close_reason, row.closed_at),
-        reported_at=connection.execute(made).scalar_one_or_none(),
-        read={one.account: one.n for one in connection.execute(read)},
-    )

@@ -1,4 +1,4 @@
-"""Acceptance tests: the sample, who reads it, and the report. First reads stand with the reviews."""
+"""Acceptance tests: sample, readers, report. The first reads stand with the reviews."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     String,
@@ -77,11 +78,14 @@ acceptance_case = Table(
 acceptance_decision = Table(
     "acceptance_decision",
     metadata,
-    Column("test_id", ForeignKey("acceptance_test.id"), primary_key=True, autoincrement=False),
-    Column("study_id", ForeignKey("study.id"), primary_key=True, autoincrement=False),
+    Column("test_id", Integer, primary_key=True, autoincrement=False),
+    Column("study_id", Integer, primary_key=True, autoincrement=False),
     Column("finding", String(64), primary_key=True),
     Column("probability", Double, nullable=False),
     Column("present", Boolean, nullable=False),
+    ForeignKeyConstraint(
+        ["test_id", "study_id"], ["acceptance_case.test_id", "acceptance_case.study_id"]
+    ),
 )
 
 acceptance_report = Table(

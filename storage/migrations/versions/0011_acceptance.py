@@ -86,17 +86,22 @@ def _test() -> None:
 
 
 def _of_test(name: str, *columns: sa.Column[object], key: tuple[str, ...] = ()) -> None:
-    """Make a table of rows that belong to a test, and to a study where they name one."""
-    keys = [("test_id", "acceptance_test.id")]
-    if any(column.name == "study_id" for column in columns):
-        keys.append(("study_id", "study.id"))
+    """Make a table of rows that belong to a test."""
+    keys = [(["test_id"], ["acceptance_test.id"])]
+    if name == "acceptance_case":
+        keys.append((["study_id"], ["study.id"]))
+    if name == "acceptance_decision":
+        of_case = ["acceptance_case.test_id", "acceptance_case.study_id"]
+        keys = [(["test_id", "study_id"], of_case)]
     op.create_table(
         name,
         sa.Column("test_id", sa.Integer, nullable=False),
         *columns,
         sa.PrimaryKeyConstraint("test_id", *key, name=op.f(f"pk_{name}")),
-        *(sa.ForeignKeyConstraint([column], [other], name=op.f(f"fk_{name}_{column}"))
-          for column, other in keys),
+        *(
+            sa.ForeignKeyConstraint(ours, theirs, name=op.f(f"fk_{name}_{ours[0]}"))
+            for ours, theirs in keys
+        ),
     )  # fmt: skip
 
 
