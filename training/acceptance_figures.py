@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from storage.acceptance_records import ANY, AcceptanceTest, FirstRead, NewCase
+from storage.acceptance_records import ANY, AcceptanceTest, Decision, FirstRead, NewCase
 from training.acceptance import Figures, Read, Report, figures, report
 from training.errors import TooFewCases
 
@@ -64,11 +64,11 @@ def measure(
     return [_measured(test, cases, by_case, finding) for finding in (ANY, *test.plan.thresholds)]
 
 
-def decided(case: NewCase, finding: str) -> bool:
-    """Whether the bundle has found it in the study."""
+def decided(decisions: Mapping[str, Decision], finding: str) -> bool:
+    """Whether the bundle has found it in a study."""
     if finding == ANY:
-        return any(decision.present for decision in case.decisions.values())
-    return finding in case.decisions and case.decisions[finding].present
+        return any(decision.present for decision in decisions.values())
+    return finding in decisions and decisions[finding].present
 
 
 def said(case: NewCase, read: FirstRead, finding: str) -> Said:
@@ -107,7 +107,7 @@ def _measured(
         reference.append(truth)
         if why:
             left_out[why] += 1
-    model = [decided(case, finding) for case in cases]
+    model = [decided(case.decisions, finding) for case in cases]
     logins = [reader.login for reader in test.readers]
     against = _reads(cases, reference, model)
     return Measured(
