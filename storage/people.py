@@ -69,6 +69,9 @@ class Action(StrEnum):
     STATION_ACCEPTED = "station.accepted"  # its images are its reference from now on
     ALARM_CLOSED = "alarm.closed"  # by a person
     LABELS_IMPORTED = "labels.imported"
+    ACCEPTANCE_DRAWN = "acceptance.drawn"
+    ACCEPTANCE_CLOSED = "acceptance.closed"
+    ACCEPTANCE_REPORTED = "acceptance.reported"
     JOB_RETRIED = "job.retried"
     JOB_QUARANTINED = "job.quarantined"
     STUDY_RETRIED = "study.retried"

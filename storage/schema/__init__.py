@@ -1,5 +1,12 @@
 """The tables, one module for each area. Any change needs a migration; a test compares the two."""
 
+from storage.schema.acceptance import (
+    acceptance_case,
+    acceptance_decision,
+    acceptance_reader,
+    acceptance_report,
+    acceptance_test,
+)
 from storage.schema.access import account, api_token, audit, audit_mark, session
 from storage.schema.base import FREE_TEXT, metadata
 from storage.schema.canary import arrival_hour, arrival_watch, canary, canary_score, watched_hour
@@ -24,6 +31,11 @@ from storage.schema.worklist import image_header, own_header, study_finding, stu
 
 __all__ = [
     "FREE_TEXT",
+    "acceptance_case",
+    "acceptance_decision",
+    "acceptance_reader",
+    "acceptance_report",
+    "acceptance_test",
     "account",
     "alarm",
     "api_token",
