@@ -13,6 +13,7 @@ from storage.objects import ObjectStore
 from storage.outbox import Outbox
 from storage.queue import Queue
 from storage.studies import Studies
+from storage.trials import Trials
 
 
 def recover(settings: Settings) -> None:
@@ -55,6 +56,7 @@ class Claims:
     def __init__(self, settings: Settings) -> None:
         self._database = open_database(settings.storage.url)
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
+        self._trials = Trials(self._database)
 
     def release(self, role: str, owner: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""
@@ -69,6 +71,10 @@ class Claims:
     def release_overdue(self) -> None:
         """Give back what is held past its lease, by whomever."""
         self._queue.release_expired(time.time())
+
+    def in_trial(self) -> bool:
+        """Whether a candidate is to classify beside what serves."""
+        return self._trials.open() is not None
 
     def close(self) -> None:
         """Close every connection; the next use opens one again."""

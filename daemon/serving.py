@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -20,8 +20,9 @@ from classifier.errors import BundleRefused, ClassifierError
 from daemon import logs
 from daemon.events import Event
 from daemon.settings import Settings
+from daemon.settings.service import ClassifierSettings
 from daemon.shelf import Shelf, configured
-from storage.bundles import Loaded, Revision, ServingModel
+from storage.bundles import Loaded, Model, Revision, ServingModel
 from storage.database import Database
 from storage.errors import StorageError
 from storage.ledger import Ledger
@@ -156,13 +157,17 @@ class Serving:
 
     def _load(self, serving: ServingModel) -> Classifier:
         """Load and try a bundle. Raises ClassifierError."""
-        found = serving.model
-        bundle = self._shelf.load(found.folder, found.digest)
-        classifier = Classifier(
-            bundle, self._chosen.engine, self._chosen.also_classify, serving.thresholds
-        )
-        _try(classifier)
-        return classifier
+        return open_classifier(self._chosen, self._shelf, serving.model, serving.thresholds)
+
+
+def open_classifier(
+    chosen: ClassifierSettings, shelf: Shelf, found: Model, thresholds: Mapping[str, float]
+) -> Classifier:
+    """Load a registered bundle and try it. Raises ClassifierError."""
+    bundle = shelf.load(found.folder, found.digest)
+    classifier = Classifier(bundle, chosen.engine, chosen.also_classify, thresholds)
+    _try(classifier)
+    return classifier
 
 
 def _try(classifier: Classifier) -> None:

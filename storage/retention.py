@@ -23,6 +23,7 @@ from storage.schema import (
     report_label,
     study,
 )
+from storage.shadow import awaited
 
 _OPEN = [state for state in DeliveryState if not state.is_final]
 _TABLES: tuple[Table, ...] = (instance, companion)
@@ -44,6 +45,7 @@ class Retention:
         answered and delivered, committed where a PACS was asked to. An image that is in no study
         was ignored. What is in quarantine, and what a PACS has refused, stays for an administrator.
         Labelled images stay until they were received before `labelled_before`, none: for ever.
+        What a candidate still has to classify beside what serves stays as long as its trial.
         """
         found: list[Sha256] = []
         with self._database.write() as connection:
@@ -76,7 +78,7 @@ def _removable(
         .outerjoin(study, instance.c.study_id == study.c.id)
         .where(instance.c.removal.is_(None), instance.c.received_at < before)
         .where(or_(instance.c.study_id.is_(None), _finished(before)), done.exists())
-        .where(_unlabelled(labelled_before))
+        .where(_unlabelled(labelled_before), ~awaited())
         .order_by(instance.c.received_at)
     )
     beside = (

@@ -18,6 +18,7 @@ from storage.schema.pipeline import (
 )
 from storage.schema.reviews import label, review, review_answer
 from storage.schema.schedules import holdout_draw, holdout_patient, report_label, run, schedule
+from storage.schema.shadow import shadow, shadow_finding, trial
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
@@ -49,9 +50,12 @@ __all__ = [
     "run",
     "schedule",
     "session",
+    "shadow",
+    "shadow_finding",
     "study",
     "study_finding",
     "study_header",
     "threshold",
+    "trial",
     "worker",
 ]
