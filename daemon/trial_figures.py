@@ -67,17 +67,15 @@ def figures(compared: Sequence[Compared]) -> Figures:
     states = Counter(one.state for one in compared)
     whole = [one for one in compared if one.state is ShadowState.ANALYSED]
     names = list(dict.fromkeys(d.name for one in whole for d in one.decisions))
-    flagged = [
-        sum(any(said(d) for d in one.decisions) for one in whole)
-        for said in (lambda d: d.serving_present, lambda d: d.present)
-    ]
+    before = sum(any(d.serving_present for d in one.decisions) for one in whole)
+    after = sum(any(d.present for d in one.decisions) for one in whole)
     return Figures(
         images=len(compared),
         analysed=len(whole),
         not_analysed=states[ShadowState.NOT_ANALYSED],
         failed=states[ShadowState.FAILED],
-        serving_flagged=share(flagged[0], len(whole)),
-        candidate_flagged=share(flagged[1], len(whole)),
+        serving_flagged=share(before, len(whole)),
+        candidate_flagged=share(after, len(whole)),
         findings=tuple(_finding(name, whole) for name in names),
     )
 
@@ -153,7 +151,7 @@ def _mcnemar(judged: Sequence[tuple[str, bool, bool]]) -> tuple[float, float]:
 
 def _tail(at_most: int, of: int) -> float:
     """P(X <= at_most) of a binomial at even odds."""
-    return sum(comb(of, k) for k in range(at_most + 1)) / 2**of
+    return float(sum(comb(of, k) for k in range(at_most + 1)) / 2**of)
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:

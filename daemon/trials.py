@@ -26,6 +26,21 @@ CHANGED = "What serves, or a threshold, is no longer what it was when the trial 
 DAY_S = 86400.0
 
 
+def stop(database: Database, named: str, actor: str, reason: str, now: float) -> Trial:
+    """Stop the trial of a bundle by hand; what was found stays.
+
+    Raises NotFound, and Refused where it is in none, or no reason is given.
+    """
+    trials, digest = Trials(database), Ledger(database).find(named).digest
+    running = trials.open()
+    if running is None or running.model.digest != digest:
+        raise Refused("It is in no trial.")
+    if not reason.strip():
+        raise Refused("A reason is needed: the history keeps it.")
+    trials.end(running.id, TrialState.STOPPED, actor, reason.strip(), now)
+    return trials.of(digest)[0]
+
+
 class Conductor:
     """Begins the trial of what the gate has passed, ends what is over, and promotes by rule."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, insert, select, update
 
 from storage.audit import Audit
-from storage.bundles import Revision
+from storage.bundles import Model, Revision
 from storage.database import Database
 from storage.errors import Refused
 from storage.ledger import Ledger, LedgerRefuses
@@ -51,7 +51,9 @@ class Trials:
                 "started_by": actor, "started_at": now, "until": until,
             }  # fmt: skip
             connection.execute(insert(trial).values(values))
-            told = {"images": images, "until": until, "against": serving.model.version}
+            told: dict[str, str | float] = {
+                "images": images, "until": until, "against": serving.model.version,
+            }  # fmt: skip
             self._audit.append(actor, Action.SHADOW_STARTED, candidate.version, told, at=now)
             made = self.open()
         assert made is not None
@@ -77,7 +79,9 @@ class Trials:
             )
             if ended.rowcount == 1:
                 (one,) = self._trials(_rows().where(trial.c.id == which))
-                told = {"state": state, "reason": cut(reason), "images": one.done}
+                told: dict[str, str | int] = {
+                    "state": state, "reason": cut(reason), "images": one.done,
+                }  # fmt: skip
                 self._audit.append(actor, Action.SHADOW_ENDED, one.model.version, told, at=now)
             return ended.rowcount == 1
 
@@ -101,12 +105,11 @@ def _rows() -> Select[Any]:
 
 
 def _to_trial(connection: Connection, row: AnyRow) -> Trial:
-    both = [
-        to_model(connection.execute(select(model).where(model.c.id == model_id)).one())
-        for model_id in (row.model_id, row.against_id)
-    ]
+    def of(model_id: int) -> Model:
+        return to_model(connection.execute(select(model).where(model.c.id == model_id)).one())
+
     return Trial(
-        TrialId(row.id), *both, Revision(row.promotion, row.threshold), row.after_result,
-        row.state, row.images, row.done, row.started_by, row.started_at, row.until,
-        row.ended_by, row.ended_at, row.reason,
+        TrialId(row.id), of(row.model_id), of(row.against_id),
+        Revision(row.promotion, row.threshold), row.after_result, row.state, row.images, row.done,
+        row.started_by, row.started_at, row.until, row.ended_by, row.ended_at, row.reason,
     )  # fmt: skip
