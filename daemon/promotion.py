@@ -12,7 +12,7 @@ from typing import Any
 from daemon.scheduled import passed
 from storage.bundles import Model, Promotion
 from storage.database import Database
-from storage.ledger import Ledger, LedgerRefuses
+from storage.ledger import NO_REASON, Ledger, LedgerRefuses
 from storage.runs import Runs
 from storage.shadow_records import TrialState
 from storage.trials import Trials
@@ -55,9 +55,11 @@ def promote(
     candidate = ledger.find(named)
     with database.write():
         against = doubt(database, candidate)
+        if not reason.strip():
+            raise LedgerRefuses(NO_REASON)
         if against is not None and not override:
             raise GateNotPassed(f"{against} {HOW}")
-        if against is not None and reason.strip():
+        if against is not None:
             reason = f"{reason.strip()} [The gate was overridden. {against}]"
         line = ledger.promote(candidate.digest, actor, reason, at)
         running = trials.open()

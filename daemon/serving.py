@@ -18,10 +18,12 @@ import numpy as np
 from classifier.classify import Classifier
 from classifier.errors import BundleRefused, ClassifierError
 from daemon import logs
+from daemon.alarms import Bell
 from daemon.events import Event
 from daemon.settings import Settings
 from daemon.settings.service import ClassifierSettings
 from daemon.shelf import Shelf, configured
+from storage.alarm_records import AlarmKind
 from storage.bundles import Loaded, Model, Revision, ServingModel
 from storage.database import Database
 from storage.errors import StorageError
@@ -45,6 +47,7 @@ class Serving:
         self._chosen = settings.classifier
         self._shelf = Shelf(settings.storage.root)
         self._ledger, self._workers = Ledger(database), Workers(database)
+        self._bell = Bell(database)
         self._owner = owner
         self._clock = clock
         self._log = logs.get()
@@ -138,6 +141,8 @@ class Serving:
 
     def _refuse(self, serving: ServingModel, reason: str) -> bool:
         self._log.error(Event.MODEL_REFUSED, model=serving.model.version, reason=reason)
+        told = {"reason": reason}
+        self._bell.ring(AlarmKind.CANDIDATE, serving.model.version, told, self._clock())
         return self._ledger.refuse(serving.model.digest, self._owner, reason, self._clock())
 
     def _register(self) -> None:

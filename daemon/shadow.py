@@ -15,11 +15,13 @@ from classifier.classify import Classifier
 from classifier.decode import read_object
 from classifier.errors import ClassifierError, NotEligible
 from daemon import logs, process
+from daemon.alarms import Bell
 from daemon.events import Event
 from daemon.run import give_way
 from daemon.serving import open_classifier
 from daemon.settings import Settings
 from daemon.shelf import Shelf
+from storage.alarm_records import AlarmKind
 from storage.database import Database, open_database
 from storage.errors import ObjectDamaged, ObjectMissing, StorageError
 from storage.ledger import Ledger
@@ -59,6 +61,7 @@ def _open(settings: Settings, database: Database, trial: Trial, owner: str) -> C
         reason, now = str(error), time.time()
         with database.write():
             ledger.refuse(found.digest, owner, reason, now)
+            Bell(database).ring(AlarmKind.CANDIDATE, found.version, {"reason": reason}, now)
             Trials(database).end(trial.id, TrialState.FAILED, owner, reason, now)
         logs.get().error(Event.MODEL_REFUSED, model=found.version, reason=reason)
         return None

@@ -15,7 +15,7 @@ from daemon.trial_figures import figures, objections
 from storage.bundles import ModelState
 from storage.database import Database
 from storage.errors import Refused
-from storage.ledger import SERVICE, Ledger
+from storage.ledger import NO_REASON, SERVICE, Ledger
 from storage.runs import Runs
 from storage.schedule_records import RunState
 from storage.shadow import Shadow
@@ -36,7 +36,7 @@ def stop(database: Database, named: str, actor: str, reason: str, now: float) ->
     if running is None or running.model.digest != digest:
         raise Refused("It is in no trial.")
     if not reason.strip():
-        raise Refused("A reason is needed: the history keeps it.")
+        raise Refused(NO_REASON)
     trials.end(running.id, TrialState.STOPPED, actor, reason.strip(), now)
     return trials.of(digest)[0]
 

@@ -38,6 +38,7 @@ from storage.results import AnyRow, cut
 from storage.schema import model, promotion, threshold
 
 SERVICE = "service"  # the actor of what the service does by itself
+NO_REASON = "A reason is needed: the history keeps it."
 
 
 _ACTIONS = {
@@ -317,5 +318,5 @@ def _names(one: Model) -> set[str]:
 
 def _required(reason: str) -> str:
     if not reason.strip():
-        raise LedgerRefuses("A reason is needed: the history keeps it.")
+        raise LedgerRefuses(NO_REASON)
     return cut(reason.strip())
