@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from storage.database import Database, insert_or
 from storage.holdout import patient_key
@@ -153,18 +153,20 @@ class Shadow:
 
 def awaited() -> ColumnElement[bool]:
     """Whether an open trial still has to classify an `instance`: its file has to stay."""
-    answered = select(shadow.c.id).where(
-        shadow.c.trial_id == trial.c.id,
-        shadow.c.instance_id == instance.c.id,
-        shadow.c.state != ShadowState.RUNNING,
+    answered = (
+        select(shadow.c.id)
+        .where(shadow.c.trial_id == trial.c.id, shadow.c.instance_id == instance.c.id)
+        .where(shadow.c.state != ShadowState.RUNNING)
+        .correlate(trial, instance)
     )
-    return exists(
+    waiting = (
         select(trial.c.id)
         .join(result, result.c.id > trial.c.after_result)
         .where(trial.c.state == TrialState.OPEN, result.c.instance_id == instance.c.id)
         .where(result.c.status == ResultStatus.ANALYSED, ~answered.exists())
         .correlate(instance)
     )
+    return waiting.exists()
 
 
 def _answer(
