@@ -19,6 +19,7 @@ from daemon import (
     logs,
     queue_commands,
     schedule_commands,
+    shadow_commands,
     user_commands,
 )
 from daemon.errors import DaemonError, SettingsError
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(queue_commands.app, name="queue")
 app.add_typer(ledger_commands.app, name="model")
+ledger_commands.app.add_typer(shadow_commands.app, name="shadow")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(schedule_commands.app, name="schedule")
 app.add_typer(label_commands.labels, name="labels")

@@ -38,6 +38,12 @@ class Event(StrEnum):
     MODEL_SWITCHED = "model.switched"  # to what the ledger says serves
     MODEL_FOLLOWED = "model.followed"  # its thresholds were changed
     MODEL_REFUSED = "model.refused"  # the one before goes on
+    MODEL_PROMOTED = "model.promoted"  # by rule, after its trial
+    SHADOW_STARTED = "shadow.started"  # a candidate's trial beside what serves
+    SHADOW_NOT_STARTED = "shadow.not_started"
+    SHADOW_READY = "shadow.ready"
+    SHADOW_FAILED = "shadow.failed"  # an image by the candidate
+    SHADOW_ENDED = "shadow.ended"
     INSTANCE_ANALYSED = "instance.analysed"
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"

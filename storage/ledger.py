@@ -39,6 +39,9 @@ from storage.results import AnyRow, cut
 from storage.schema import model, promotion, threshold
 from storage.trail import SERVICE
 
+NO_REASON = "A reason is needed: the history keeps it."
+
+
 _ACTIONS = {
     Deed.CONFIGURED: Action.MODEL_CONFIGURED,
     Deed.PROMOTED: Action.MODEL_PROMOTED,
@@ -318,5 +321,5 @@ def _names(one: Model) -> set[str]:
 
 def _required(reason: str) -> str:
     if not reason.strip():
-        raise LedgerRefuses("A reason is needed: the history keeps it.")
+        raise LedgerRefuses(NO_REASON)
     return cut(reason.strip())

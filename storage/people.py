@@ -58,6 +58,8 @@ class Action(StrEnum):
     MODEL_ROLLED_BACK = "model.rolled_back"
     MODEL_REFUSED = "model.refused"  # a worker could not serve it
     THRESHOLD_CHANGED = "threshold.changed"
+    SHADOW_STARTED = "shadow.started"  # a candidate's trial beside what serves
+    SHADOW_ENDED = "shadow.ended"
     SCHEDULE_ADDED = "schedule.added"
     SCHEDULE_REMOVED = "schedule.removed"
     RUN_REQUESTED = "run.requested"

@@ -26,6 +26,7 @@ from storage.schema.pipeline import (
 )
 from storage.schema.reviews import label, review, review_answer
 from storage.schema.schedules import holdout_draw, holdout_patient, report_label, run, schedule
+from storage.schema.shadow import shadow, shadow_finding, trial
 from storage.schema.watching import alarm, doubt, station_watch, watch_note
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
@@ -70,11 +71,14 @@ __all__ = [
     "run",
     "schedule",
     "session",
+    "shadow",
+    "shadow_finding",
     "station_watch",
     "study",
     "study_finding",
     "study_header",
     "threshold",
+    "trial",
     "watch_note",
     "watched_hour",
     "worker",
