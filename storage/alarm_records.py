@@ -15,6 +15,7 @@ class AlarmKind(StrEnum):
     SCORE_DRIFT = "score_drift"  # nor a finding's probabilities
     LABEL_DRIFT = "label_drift"  # nor the share of a finding that its readers see
     CALIBRATION = "calibration"  # reviews say that a finding's probabilities do not hold
+    CERTIFICATE = "certificate"  # newer files of TLS cannot be used; those before are
 
 
 class AlarmState(StrEnum):

@@ -3,6 +3,7 @@
 from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
 from storage.schema.models import model, promotion, threshold, worker
+from storage.schema.network import turned_away
 from storage.schema.pipeline import (
     attention,
     commitment,
@@ -55,5 +56,6 @@ __all__ = [
     "study_finding",
     "study_header",
     "threshold",
+    "turned_away",
     "worker",
 ]
