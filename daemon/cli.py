@@ -17,6 +17,7 @@ from daemon import (
     logs,
     queue_commands,
     schedule_commands,
+    tls_commands,
     user_commands,
 )
 from daemon.errors import DaemonError, SettingsError
@@ -39,6 +40,7 @@ app.add_typer(user_commands.app, name="user")
 app.add_typer(schedule_commands.app, name="schedule")
 app.add_typer(label_commands.labels, name="labels")
 app.add_typer(label_commands.holdout, name="holdout")
+app.add_typer(tls_commands.app, name="tls")
 app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]

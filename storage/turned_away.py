@@ -47,11 +47,7 @@ def add(database: Database, counted: Iterable[TurnedAway]) -> None:
 def since(database: Database, when: float) -> list[TurnedAway]:
     """Return who was turned away since then, the latest first."""
     table = turned_away
-    query = select(table).where(table.c.last_at >= when).order_by(table.c.last_at.desc())
+    columns = [one for one in table.c if one is not table.c.id]
+    query = select(*columns).where(table.c.last_at >= when).order_by(table.c.last_at.desc())
     with database.read() as connection:
-        return [
-            TurnedAway(
-                row.calling_ae, row.address, row.reason, row.count, row.first_at, row.last_at
-            )
-            for row in connection.execute(query)
-        ]
+        return [TurnedAway(*row) for row in connection.execute(query)]

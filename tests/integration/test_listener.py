@@ -241,7 +241,7 @@ def test_a_header_that_announces_4_gib_is_not_believed(bench: Bench) -> None:
 
 def test_a_pdu_that_does_not_come_to_its_end_is_not_awaited(tmp_path: Path) -> None:
     """A byte now and then keeps no connection open: the bound is on the whole PDU."""
-    bench = Bench(tmp_path, idle_timeout_s=1)
+    bench = Bench(tmp_path, request_timeout_s=1)
     try:
         with socket.create_connection(("127.0.0.1", bench.port), 20) as raw:
             raw.sendall(b"\x01\x00\x00\x00\x10\x00")
