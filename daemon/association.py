@@ -50,14 +50,14 @@ def associate(
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, _bound, [pacs.timeout_s])]
     if report is not None:
         handlers.append((evt.EVT_N_EVENT_REPORT, report))
-    context = _tls(pacs)
+    attempt = _tls(pacs)
     association = entity.associate(
         pacs.host,
         pacs.port,
         contexts=[build_context(uid, list(SENT_IN)) for uid in classes],
         ae_title=pacs.ae_title,
         evt_handlers=handlers,
-        tls_args=None if context is None else (context, pacs.tls_name),
+        tls_args=None if attempt is None else (attempt, pacs.tls_name),
     )
     if association.is_established or association.rejected_contexts:
         return association
@@ -67,20 +67,19 @@ def associate(
             f"the PACS rejected the association: {answer.result_str}, {answer.reason_str}"
         )
     says = f"no association with {pacs.host} port {pacs.port}"
-    why = "" if context is None else context.failure
+    why = "" if attempt is None else attempt.failure
     raise PeerUnreachable(f"{says}: {why}" if why else says)
 
 
-def _tls(pacs: PacsSettings) -> tls.ClientContext | None:
+def _tls(pacs: PacsSettings) -> tls.Attempt | None:
     """How TLS is spoken to a PACS, if it is. Raises PeerUnreachable."""
     if pacs.tls is None:
         return None
     try:
-        context = tls.client_credentials(pacs.tls, pacs.timeout_s).context()
+        context = tls.client_credentials(pacs.tls).context()
     except CertificateUnusable as error:
         raise PeerUnreachable(str(error)) from None
-    assert isinstance(context, tls.ClientContext)
-    return context
+    return tls.Attempt(context, pacs.timeout_s)
 
 
 def _bound(event: evt.Event, timeout_s: float) -> None:

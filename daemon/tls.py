@@ -127,26 +127,30 @@ def server_context(settings: DicomTlsSettings) -> ssl.SSLContext:
     return context
 
 
-class ClientContext(ssl.SSLContext):
-    """How we speak TLS to a PACS; remembers why a handshake failed, for each thread."""
+class Attempt:
+    """One handshake with a PACS: ended after so long in all; says afterwards why it failed.
 
-    handshake_s: float
-    _told: threading.local
+    pynetdicom takes it for a context, and keeps the reason of a failure to itself.
+    """
 
-    @property
-    def failure(self) -> str:
-        """Why the last handshake of this thread failed; empty where it did not."""
-        return getattr(self._told, "failure", "")
+    def __init__(self, context: ssl.SSLContext, seconds: float) -> None:
+        self._context = context
+        self.seconds = seconds
+        self.failure = ""
+
+    def wrap_socket(self, plain: socket.socket, **options: Any) -> ssl.SSLSocket:
+        """Return the socket that is to be connected."""
+        wrapped = self._context.wrap_socket(plain, **options)
+        assert isinstance(wrapped, _ClientSocket)
+        wrapped.attempt = self
+        return wrapped
 
 
 class _ClientSocket(ssl.SSLSocket):
-    """Ends a handshake after so long in all, and says why one failed."""
+    attempt: Attempt
 
     def do_handshake(self, block: bool = False) -> None:
-        context = self.context
-        assert isinstance(context, ClientContext)
-        context._told.failure = ""
-        usual, deadline = self.gettimeout(), time.monotonic() + context.handshake_s
+        usual, deadline = self.gettimeout(), time.monotonic() + self.attempt.seconds
         self.settimeout(0)
         try:
             while True:
@@ -157,11 +161,10 @@ class _ClientSocket(ssl.SSLSocket):
                 except ssl.SSLWantWriteError:
                     _await(self, deadline, reading=False)
         except ssl.SSLCertVerificationError as error:
-            context._told.failure = f"its certificate was refused: {error.verify_message}"
+            self.attempt.failure = f"its certificate was refused: {error.verify_message}"
             raise
         except OSError as error:
-            reason = getattr(error, "reason", None) or error.strerror or str(error)
-            context._told.failure = f"no TLS: {reason}"
+            self.attempt.failure = f"no TLS: {_why(error)}"
             raise
         finally:
             self.settimeout(usual)
@@ -174,10 +177,9 @@ def _await(peer: socket.socket, deadline: float, *, reading: bool) -> None:
         raise TimeoutError("the handshake did not come to its end")
 
 
-def client_context(settings: PacsTlsSettings, handshake_s: float) -> ClientContext:
+def client_context(settings: PacsTlsSettings) -> ssl.SSLContext:
     """Return how we speak TLS to a PACS: its name is verified. Raises CertificateUnusable."""
-    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.handshake_s, context._told = handshake_s, threading.local()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.sslsocket_class = _ClientSocket
     _harden(context)
     _load(context, "pacs.tls", settings.ca, settings.certificate, settings.key)
@@ -185,10 +187,10 @@ def client_context(settings: PacsTlsSettings, handshake_s: float) -> ClientConte
 
 
 @lru_cache(64)
-def client_credentials(settings: PacsTlsSettings, handshake_s: float) -> Credentials:
+def client_credentials(settings: PacsTlsSettings) -> Credentials:
     """Return those for a PACS, the same for the same settings. Raises CertificateUnusable."""
     files = tuple(one for one in (settings.ca, settings.certificate, settings.key) if one)
-    return Credentials("pacs.tls", files, lambda: client_context(settings, handshake_s))
+    return Credentials("pacs.tls", files, lambda: client_context(settings))
 
 
 def _harden(context: ssl.SSLContext) -> None:

@@ -1,28 +1,33 @@
 """A listener in a process of its own, whose threads, descriptors and memory can be counted.
 
-`python -m tests.listener_process ROOT '{"guarded": true, ...settings of [dicom]...}'` prints its port
-and listens until its input ends. Not guarded, it is pynetdicom's own server, with the same limit of
-associations and the same time-outs: what the guards are for shows on it.
+Not guarded, it is pynetdicom's own server, with the same limit of associations and the same
+time-outs: what the guards are for shows on it.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import os
+import ssl
 import time
+import warnings
+from functools import cache
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any
 
 import psutil
 from pynetdicom import AE, _config, evt
 
-from daemon import contexts, tls
+from daemon import admission, contexts, tls
 from daemon.listener import Listener
+from daemon.settings import DicomTlsSettings
+from storage.database import open_database
 from tests.listening import Bench
 
-ROOT = Path(__file__).parents[1]
+FORK = get_context("fork")  # all is imported already
 
 
 class Unguarded(Listener):
@@ -48,19 +53,30 @@ class Unguarded(Listener):
         return int(server.server_address[1])
 
 
+def lax_context(settings: DicomTlsSettings) -> ssl.SSLContext:
+    """TLS as it must not be: any version, any certificate or none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    context.load_cert_chain(settings.certificate, settings.key)
+    return context
+
+
 class ListenerProcess:
     """The process, as a test sees it."""
 
     def __init__(self, root: Path, *, guarded: bool, **dicom: object) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.listener_process", str(root),
-             json.dumps({"guarded": guarded, **dicom})],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, cwd=ROOT,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        (root / "hilum.sqlite").write_bytes(_migrated())
+        ours, theirs = FORK.Pipe()
+        self._process = FORK.Process(
+            target=_listen, args=(theirs, root, guarded, dicom), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self.port = int(ours.recv())
         self.seen = psutil.Process(self._process.pid)
         self.bare = self.cost()
 
@@ -71,7 +87,7 @@ class ListenerProcess:
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.join(10)
 
     def cost(self) -> dict[str, int]:
         """Return its threads, its descriptors, and its memory in bytes."""
@@ -99,17 +115,26 @@ class ListenerProcess:
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
-        return self._process.poll() is None
+        return self._process.is_alive()
 
 
-def main(root: str, told: str) -> None:
-    """Listen until the input ends."""
-    options: dict[str, Any] = json.loads(told)
-    bench = Bench(Path(root), listener=Listener if options.pop("guarded") else Unguarded, **options)
-    print(bench.port, flush=True)
-    sys.stdin.read()
-    bench.close()
+def _listen(told: Connection, root: Path, guarded: bool, options: dict[str, Any]) -> None:
+    """The process's whole life: it ends by being killed."""
+    if options.pop("lax", False):
+        tls.server_context = lax_context
+        admission._is_its_own = lambda *_: True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    bench = Bench(root, listener=Listener if guarded else Unguarded, **options)
+    told.send(bench.port)
+    while True:
+        time.sleep(60)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+@cache
+def _migrated() -> bytes:
+    """An empty database, made once."""
+    file = Path(mkdtemp()) / "hilum.sqlite"
+    database = open_database(f"sqlite:///{file}")
+    database.migrate(file.parent / "backups")
+    database.close()
+    return file.read_bytes()
