@@ -25,6 +25,10 @@ class Event(StrEnum):
     ASSOCIATION_ACCEPTED = "association.accepted"
     ASSOCIATION_REJECTED = "association.rejected"
     ASSOCIATION_ENDED = "association.ended"
+    ASSOCIATION_CUT = "association.cut"  # it went beyond a limit
+    CONNECTION_REFUSED = "connection.refused"  # before it asked for an association
+    CERTIFICATE_TAKEN_UP = "certificate.taken_up"  # its files were changed
+    CERTIFICATE_REFUSED = "certificate.refused"  # the one before goes on
     CONTEXTS_REFUSED = "association.contexts_refused"
     INSTANCE_ACCEPTED = "instance.accepted"
     INSTANCE_REPEATED = "instance.repeated"
