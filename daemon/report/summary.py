@@ -14,11 +14,7 @@ def summary(images: Sequence[Image]) -> str:
     sentences = [f"{len(analysed)} of {len(images)} images analysed."]
     if analysed:
         flagged = _flagged(analysed)
-        sentences.append(
-            f"Flagged: {'; '.join(flagged)}."
-            if flagged
-            else _nothing(analysed)
-        )
+        sentences.append(f"Flagged: {'; '.join(flagged)}." if flagged else _nothing(analysed))
         if below := _below(analysed):
             sentences.append(f"Below their thresholds: {'; '.join(below)}.")
         sentences += _in_doubt(analysed)
@@ -77,5 +73,7 @@ def _highest(images: Iterable[Image]) -> list[Finding]:
     for image in images:
         for found in image.result.findings:
             known = highest.get(found.name, found)
-            highest[found.name] = max(known, found, key=lambda f: (f.present, f.reached, f.probability))
+            highest[found.name] = max(
+                known, found, key=lambda f: (f.present, f.reached, f.probability)
+            )
     return sorted(highest.values(), key=lambda f: (-f.probability, f.name))
