@@ -19,6 +19,7 @@ from daemon import duetimes, logs, process
 from daemon.errors import WrongTiming
 from daemon.events import Event
 from daemon.settings import Settings
+from daemon.watching import Watch
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.runs import Runs, may_start
@@ -54,17 +55,19 @@ class Scheduler:
         self._schedules, self._runs = Schedules(database), Runs(database)
         self._clock = clock
         self._log = logs.get()
+        self._watch = Watch(database, clock)
         self._child: subprocess.Popen[bytes] | None = None
         self._run_id = RunId(0)  # the child's
 
     def step(self) -> None:
-        """Look once at the clock, at the child, and at what waits."""
+        """Look once at the clock, at the child, at what waits, and at what came in."""
         self.make_due()
         self._tend()
         for run_id in self._runs.put_back(self._clock()):
             self._log.warning(Event.RUN_PUT_BACK, run=run_id)
         if self._child is None:
             self._start(self.startable())
+        self._watch.step()
 
     def make_due(self) -> None:
         """Make the runs of what came due since the schedules were last looked at."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, cast, func, select
 
 from storage.database import Database, insert_or
 from storage.ledger_rows import last_line
@@ -198,7 +198,9 @@ class Watching:
             connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
-_STATION = func.coalesce(func.nullif(study_header.c.station, ""), instance.c.calling_ae)
+_STATION: ColumnElement[str] = func.coalesce(
+    func.nullif(study_header.c.station, ""), instance.c.calling_ae
+)
 
 
 def _images() -> Select[Any]:
