@@ -111,7 +111,7 @@ class Watching:
     ) -> tuple[Watched, ...]:
         """Return the newest images of a station under a bundle, the oldest of them first."""
         query = _images().where(
-            model.c.digest == digest, station == _STATION, result.c.created_at >= since
+            model.c.digest == digest, _station_name == station, result.c.created_at >= since
         )
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(result.c.id.desc()).limit(limit)).all()
@@ -198,7 +198,7 @@ class Watching:
             connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
-_STATION: ColumnElement[str] = func.coalesce(
+_station_name: ColumnElement[str] = func.coalesce(
     func.nullif(study_header.c.station, ""), instance.c.calling_ae
 )
 
@@ -207,7 +207,7 @@ def _images() -> Select[Any]:
     return (
         select(
             result.c.id, result.c.status, result.c.reason_code, result.c.measures,
-            result.c.created_at, model.c.digest, _STATION.label("station"),
+            result.c.created_at, model.c.digest, _station_name.label("station"),
             func.coalesce(image_header.c.view_position, "").label("view"),
         )
         .join(instance, result.c.instance_id == instance.c.id)
@@ -254,7 +254,7 @@ def _said(version: str) -> Select[Any]:
     )  # fmt: skip
     return (
         select(
-            finding.c.name, _STATION.label("station"), finding.c.probability,
+            finding.c.name, _station_name.label("station"), finding.c.probability,
             finding.c.threshold, agreed.c.said, agreed.c.at,
         )
         .select_from(agreed)
