@@ -81,6 +81,8 @@ class Event(StrEnum):
     RUN_ENDED = "run.ended"  # with its state, and why where it is not done
     RUN_PUT_BACK = "run.put_back"  # its lease ran out
 
+    STATION_LEARNT = "station.learnt"  # its images are its own reference now
+    FINDING_DOUBTED = "finding.doubted"  # its probabilities do not hold, by reviews
     ALARM_OPENED = "alarm.opened"  # with its kind and subject
     ALARM_CLOSED = "alarm.closed"
 
