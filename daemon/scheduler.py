@@ -23,6 +23,8 @@ from daemon.events import Event
 from daemon.missing_canary import MissingCanary
 from daemon.settings import Settings
 from daemon.silence import Watchman
+from daemon.trials import Conductor
+from daemon.watching import Watch
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.runs import Runs, may_start
@@ -62,9 +64,11 @@ class Scheduler:
         self._clock = clock
         self._log = logs.get()
         self._children: list[Child] = []  # a canary goes beside another
+        self._watch = Watch(database, clock)
+        self._conductor = Conductor(settings, database, clock)
 
     def step(self) -> None:
-        """Look once at the clock, at the children, and at what waits."""
+        """Look once at the clock, at the children, at what waits and at what came in."""
         self.make_due()
         for child in [one for one in self._children if one.process.poll() is not None]:
             self._children.remove(child)
@@ -73,6 +77,8 @@ class Scheduler:
             self._log.warning(Event.RUN_PUT_BACK, run=run_id)
         for run in self.startable():
             self._start(run)
+        self._watch.step()
+        self._conductor.step()
 
     def make_due(self) -> None:
         """Make the runs of what came due since the schedules were last looked at."""

@@ -33,6 +33,7 @@ from storage.records import (
 from storage.results import AnyRow, answered, cut
 from storage.review_records import Review, ReviewId
 from storage.schema import instance, job, report, study
+from storage.trail import Trail
 
 _NEVER = 1e18  # later than any time
 
@@ -43,6 +44,7 @@ class Studies:
     def __init__(self, database: Database) -> None:
         """Work on a migrated database."""
         self._database = database
+        self._trail = Trail(database)
 
     def claim_due(self, owner: str, lease_s: float, now: float) -> StudyJob | None:
         """Take a study that has been quiet long enough, with every result it has.
@@ -120,7 +122,9 @@ class Studies:
             ).scalar_one_or_none()
             if revision is None:
                 raise _lost(claim)
-            return _insert_report(connection, claim, made, revision, pacs, now)
+            report_id = _insert_report(connection, claim, made, revision, pacs, now)
+            self._trail.reported(claim, made, " ".join(pacs), now)
+        return report_id
 
     def failed(
         self, claim: StudyJob, reason_code: str, reason: str, retry_at: float, now: float

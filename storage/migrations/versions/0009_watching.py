@@ -29,7 +29,7 @@ def upgrade() -> None:
 def _kinds() -> None:
     """Allow runs of one more kind. SQLite copies the table, without its checks: they are named."""
     held, free = sa.column("lease_until").is_not(None), sa.column("lease_until").is_(None)
-    cron, every_s = sa.column("cron"), sa.column("every_s")
+    cron, every_s = sa.column("cron", sa.String), sa.column("every_s", sa.Double)
     state, kind = sa.column("state", sa.String), sa.column("kind", sa.String)
     checks = {
         "schedule": {
@@ -90,7 +90,7 @@ def _watch() -> None:
 
 
 def _alarm() -> None:
-    state, closed_at = sa.column("state", sa.String), sa.column("closed_at")
+    state, closed_at = sa.column("state", sa.String), sa.column("closed_at", sa.Double)
     op.create_table(
         "alarm",
         sa.Column("id", sa.Integer, nullable=False),
