@@ -14,9 +14,10 @@ from uuid import uuid4
 
 from pydicom.dataset import Dataset
 
-from daemon.errors import CanaryLost, DaemonError
-from daemon.settings import Settings
-from daemon.simulate import Form, Kind, Patient, Uids, make_object, send
+from daemon.association import associate
+from daemon.errors import CanaryLost, PeerUnreachable
+from daemon.settings import PacsSettings, PacsTlsSettings, Settings
+from daemon.simulate import Form, Kind, Patient, Uids, make_object
 from storage.canaries import Canary
 from storage.records import Sha256
 
@@ -56,18 +57,37 @@ def draw(one: Canary, radiograph: Path = RADIOGRAPH) -> Dataset:
 
 def fly(settings: Settings, image: Dataset) -> None:
     """Send it to our own port over the network. Raises CanaryLost where it is not taken."""
-    dicom, caller = settings.dicom, settings.canary.ae_title
-    host = own_address(dicom.bind)
+    caller = settings.canary.ae_title
+    own = own_port(settings)
+    try:
+        association = associate(own, caller, [str(image.SOPClassUID)])
+    except PeerUnreachable as error:
+        allow = f'"{caller}@{own.host}" among dicom.allowed_callers?'
+        raise CanaryLost(f"Our own port did not take it: {error}. Is {allow}") from error
+    try:
+        answer = association.send_c_store(image) if association.is_established else Dataset()
+    finally:
+        if association.is_established:
+            association.release()
+    status = answer.get("Status")
+    if status != 0x0000:
+        said = "gave no answer" if status is None else f"answered {status:04X}H"
+        raise CanaryLost(f"Our own port {said} to its C-STORE.")
+
+
+def own_port(settings: Settings) -> PacsSettings:
+    """Return our own port as a peer that is sent to. Raises CanaryLost where it has no number."""
+    dicom = settings.dicom
     if dicom.port == 0:
         raise CanaryLost("dicom.port is 0, any free one: the canary needs a fixed port.")
-    try:
-        outcome = send([image], host, dicom.port, caller, dicom.ae_title)[0]
-    except DaemonError as error:
-        allow = f'"{caller}@{host}" among dicom.allowed_callers?'
-        raise CanaryLost(f"Our own port did not take it. {error} Is {allow}") from error
-    if outcome.status is None or outcome.status != 0x0000:
-        said = "gave no answer" if outcome.status is None else f"answered {outcome.status:04X}H"
-        raise CanaryLost(f"Our own port {said} to its C-STORE.")
+    own = dicom.tls
+    tls = None if own is None else PacsTlsSettings(
+        ca=own.ca, certificate=own.certificate, key=own.key,
+        server_name=settings.canary.server_name,
+    )  # fmt: skip
+    return PacsSettings(
+        name="own", ae_title=dicom.ae_title, host=own_address(dicom.bind), port=dicom.port, tls=tls
+    )
 
 
 def own_address(bind: str) -> str:

@@ -212,7 +212,8 @@ def _images() -> Select[Any]:
         )
         .join(instance, result.c.instance_id == instance.c.id)
         .outerjoin(model, model.c.version == result.c.bundle)
-        .outerjoin(study_header, study_header.c.study_id == instance.c.study_id)
+        # A canary's study is not listed, and is no station's
+        .join(study_header, study_header.c.study_id == instance.c.study_id)
         .outerjoin(image_header, image_header.c.instance_id == instance.c.id)
     )  # fmt: skip
 

@@ -19,6 +19,9 @@ from daemon.errors import CanaryLost
 from daemon.settings import load
 from storage.alarms import Alarms
 from storage.database import Database, open_database
+from storage.runs import Runs
+from storage.schedule_records import Run, RunState
+from storage.schedules import Schedules
 from storage.schema import (
     holdout_patient,
     image_header,
