@@ -7,7 +7,6 @@ The radiograph is of NIH ChestX-ray14, which may be used without restriction
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +15,8 @@ from pydicom.dataset import Dataset
 
 from daemon.association import associate
 from daemon.errors import CanaryLost, PeerUnreachable
-from daemon.settings import PacsSettings, PacsTlsSettings, Settings
+from daemon.own_port import own_port
+from daemon.settings import Settings
 from daemon.simulate import Form, Kind, Patient, Uids, make_object
 from storage.canaries import Canary
 from storage.records import Sha256
@@ -73,26 +73,3 @@ def fly(settings: Settings, image: Dataset) -> None:
     if status != 0x0000:
         said = "gave no answer" if status is None else f"answered {status:04X}H"
         raise CanaryLost(f"Our own port {said} to its C-STORE.")
-
-
-def own_port(settings: Settings) -> PacsSettings:
-    """Return our own port as a peer that is sent to. Raises CanaryLost where it has no number."""
-    dicom = settings.dicom
-    if dicom.port == 0:
-        raise CanaryLost("dicom.port is 0, any free one: the canary needs a fixed port.")
-    own = dicom.tls
-    tls = None if own is None else PacsTlsSettings(
-        ca=own.ca, certificate=own.certificate, key=own.key,
-        server_name=settings.canary.server_name,
-    )  # fmt: skip
-    return PacsSettings(
-        name="own", ae_title=dicom.ae_title, host=own_address(dicom.bind), port=dicom.port, tls=tls
-    )
-
-
-def own_address(bind: str) -> str:
-    """Return the address at which a service that listens there is reached from this machine."""
-    address = ipaddress.ip_address(bind)
-    if not address.is_unspecified:
-        return bind
-    return "127.0.0.1" if address.version == 4 else "::1"
