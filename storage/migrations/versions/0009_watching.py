@@ -77,6 +77,7 @@ def _watch() -> None:
         sa.Column("reference", sa.Text),
         sa.Column("reference_by", sa.String(128)),
         sa.Column("reference_at", sa.Double),
+        sa.Column("accepted_by", sa.String(128)),
         sa.Column("updated_at", sa.Double, nullable=False),
         sa.PrimaryKeyConstraint("digest", "station", name=op.f("pk_station_watch")),
     )
