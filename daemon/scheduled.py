@@ -95,6 +95,10 @@ def summary(one: Run) -> str:
             else f"macro AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
         )  # fmt: skip
         return f"{told} on {figures['images']} images of {figures['patients']} patients"
+    if one.kind is RunKind.DRIFT and found:
+        drifted = [station["station"] for station in found["stations"] if station["drifted"]]
+        told = f"drift at {', '.join(drifted)}" if drifted else "no drift"
+        return f"{told}; {len(found['stations'])} stations, {found['alarms']} alarms open"
     if found.get("verdict") is not None:
         told = "passed the gate" if passed(one) else "refused by the gate"
         return f"{found['bundle']}: {told}"
