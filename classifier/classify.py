@@ -94,6 +94,11 @@ class Classifier:
         """Name and version of the bundle."""
         return self.bundle.version
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bundle's manifest, which covers its calibration."""
+        return self.bundle.digest
+
     def prepare(self, source: bytes | Path | Dataset) -> PreparedImage:
         """Header check and pixels; needs no engine.
 

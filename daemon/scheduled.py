@@ -99,6 +99,9 @@ def summary(one: Run) -> str:
         drifted = [station["station"] for station in found["stations"] if station["drifted"]]
         told = f"drift at {', '.join(drifted)}" if drifted else "no drift"
         return f"{told}; {len(found['stations'])} stations, {found['alarms']} alarms open"
+    if one.kind is RunKind.CANARY and found:
+        told = "; ".join(f"{name}: {how}" for name, how in found["pacs"].items())
+        return f"came through in {found['took_s']:.1f} s, scored as known; {told}"
     if found.get("verdict") is not None:
         told = "passed the gate" if passed(one) else "refused by the gate"
         return f"{found['bundle']}: {told}"

@@ -37,8 +37,9 @@ from storage.ledger_rows import (
 from storage.people import Action
 from storage.results import AnyRow, cut
 from storage.schema import model, promotion, threshold
+from storage.trail import SERVICE
 
-SERVICE = "service"  # the actor of what the service does by itself
+NO_REASON = "A reason is needed: the history keeps it."
 
 
 _ACTIONS = {
@@ -320,5 +321,5 @@ def _names(one: Model) -> set[str]:
 
 def _required(reason: str) -> str:
     if not reason.strip():
-        raise LedgerRefuses("A reason is needed: the history keeps it.")
+        raise LedgerRefuses(NO_REASON)
     return cut(reason.strip())

@@ -144,6 +144,7 @@ class Job:
     attempts: int  # this one included, so 1 on the first claim
     token: Token
     lease_until: float
+    last_end: str | None = None  # of the attempt before, where it ended with its process
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,16 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Maker:
+    """What classified an image, for the audit trail: a worker, its bundle, and the engine."""
+
+    owner: str
+    version: str
+    digest: str  # SHA-256 of the bundle's manifest
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What was found in one instance, or why it was not analysed.
 
@@ -225,6 +236,7 @@ class Result:
     reason_code: str | None = None
     reason: str | None = None
     attention: Attention | None = None
+    maker: Maker | None = None  # kept by the audit trail alone
     measures: Mapping[str, float] | None = field(default=None, repr=False)  # that are watched
 
 
@@ -271,6 +283,7 @@ class StudyJob:
     reading: Reading | None = None  # the review to be said, and the version to say it of
     said: tuple[Review, ...] = ()  # by readers in versions before, for one of results to repeat
     sent: bool = False  # an earlier version is on its way to a PACS, or there
+    canary: bool = False  # no patient's: a test of the whole way
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +332,7 @@ class Delivery:
     token: Token
     companion_id: CompanionId | None = None  # None: the report itself
     tried: Form | None = None  # what it was last sent as
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
