@@ -38,6 +38,12 @@ class Event(StrEnum):
     MODEL_SWITCHED = "model.switched"  # to what the ledger says serves
     MODEL_FOLLOWED = "model.followed"  # its thresholds were changed
     MODEL_REFUSED = "model.refused"  # the one before goes on
+    MODEL_PROMOTED = "model.promoted"  # by rule, after its trial
+    SHADOW_STARTED = "shadow.started"  # a candidate's trial beside what serves
+    SHADOW_NOT_STARTED = "shadow.not_started"
+    SHADOW_READY = "shadow.ready"
+    SHADOW_FAILED = "shadow.failed"  # an image by the candidate
+    SHADOW_ENDED = "shadow.ended"
     INSTANCE_ANALYSED = "instance.analysed"
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"
@@ -70,6 +76,9 @@ class Event(StrEnum):
     RUN_STARTED = "run.started"
     RUN_ENDED = "run.ended"  # with its state, and why where it is not done
     RUN_PUT_BACK = "run.put_back"  # its lease ran out
+
+    ALARM_OPENED = "alarm.opened"  # with its kind and subject
+    ALARM_CLOSED = "alarm.closed"
 
     WEB_LISTENING = "web.listening"  # with the audit trail's head
     WEB_ANSWERED = "web.answered"

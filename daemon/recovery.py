@@ -16,6 +16,7 @@ from storage.people import Action
 from storage.queue import Queue
 from storage.studies import Studies
 from storage.trail import SERVICE
+from storage.trials import Trials
 
 
 def recover(settings: Settings) -> None:
@@ -59,15 +60,16 @@ class Claims:
     def __init__(self, settings: Settings) -> None:
         self._database = open_database(settings.storage.url)
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
+        self._trials = Trials(self._database)
 
     def stopped(self) -> None:
         """Note that the service has ended in order."""
         Audit(self._database).append(SERVICE, Action.SERVICE_STOPPED, at=time.time())
 
-    def release(self, role: str, owner: str) -> int:
+    def release(self, role: str, owner: str, because: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""
         if role == "worker":
-            return self._queue.release(owner, time.time())
+            return self._queue.release(owner, time.time(), because)
         return self._outbox.release(owner) if role == "delivery" else 0
 
     def overdue(self) -> set[str]:
@@ -77,6 +79,10 @@ class Claims:
     def release_overdue(self) -> None:
         """Give back what is held past its lease, by whomever."""
         self._queue.release_expired(time.time())
+
+    def in_trial(self) -> bool:
+        """Whether a candidate is to classify beside what serves."""
+        return self._trials.open() is not None
 
     def close(self) -> None:
         """Close every connection; the next use opens one again."""

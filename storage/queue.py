@@ -97,7 +97,7 @@ class Queue:
                     changed_at=now,
                 )
             )
-        return Job(JobId(row.id), to_instance(row), attempts, Token(token), lease_until)
+        return Job(JobId(row.id), to_instance(row), attempts, Token(token), lease_until, row.reason)
 
     def finish(
         self,
@@ -167,22 +167,25 @@ class Queue:
                 add_result(connection, job.instance, answer, uid, quiet_s, now, headers)
             self._trail.given_up(job.instance.arrival, reason_code, now, kept=True)
 
-    def release(self, owner: str, now: float) -> int:
-        """Put back at once what a worker held that has died; return how many claims."""
+    def release(self, owner: str, now: float, because: str = "it died") -> int:
+        """Put back at once what a worker held that has died; return how many claims.
+
+        `because`: why it died, for who reads the quarantine.
+        """
+        mine = job.c.owner == owner, study.c.owner == owner
         with self._database.write() as connection:
-            return release_claims(connection, job.c.owner == owner, study.c.owner == owner, now)
+            return release_claims(connection, *mine, now, because)
 
     def release_expired(self, now: float) -> int:
         """Put back at once every claim whose lease has run out; return how many."""
         with self._database.write() as connection:
-            return release_claims(
-                connection, job.c.lease_until <= now, study.c.lease_until <= now, now
-            )
+            expired = job.c.lease_until <= now, study.c.lease_until <= now
+            return release_claims(connection, *expired, now, "its lease ran out")
 
     def release_all(self, now: float) -> int:
         """Put back at once every claim, as nobody who held one is alive at start."""
         with self._database.write() as connection:
-            return release_claims(connection, true(), true(), now)
+            return release_claims(connection, true(), true(), now, "the service ended")
 
     def overdue(self, now: float) -> set[str]:
         """Return who holds a claim, on a job or on a study, whose lease has run out."""

@@ -15,7 +15,7 @@ from storage.companions import enqueue
 from storage.database import Database
 from storage.errors import LostClaim, NotFound
 from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand, jobs_again
-from storage.listing import list_study, put_own
+from storage.listing import list_study, of_canary, put_own
 from storage.readings import mark_said, reading_of, said_before, waits, whereabouts
 from storage.records import (
     AnsweredInstance,
@@ -67,6 +67,7 @@ class Studies:
                 predecessor_uid=None,
                 token=Token(row.token + 1),
                 instances=(),
+                canary=row.canary,
             )
             if claim.version > 1:
                 claim = _after(connection, claim)
@@ -210,7 +211,10 @@ def _claimable(now: float) -> Select[Any]:
         .exists()
     )
     return (
-        select(study.c.id, study.c.study_instance_uid, study.c.token, study.c.report_version)
+        select(
+            study.c.id, study.c.study_instance_uid, study.c.token, study.c.report_version,
+            of_canary(study.c.study_instance_uid).label("canary"),
+        )
         .where(study.c.state == StudyState.DUE, study.c.due_at <= now)
         .where(study.c.due_at < _oldest_unknown(JobState.PENDING))
         .where(study.c.due_at < _oldest_unknown(JobState.RUNNING))
@@ -218,7 +222,7 @@ def _claimable(now: float) -> Select[Any]:
         .order_by(study.c.due_at)
         .limit(1)
         .with_for_update(of=study, skip_locked=True)
-    )
+    )  # fmt: skip
 
 
 def _oldest_unknown(state: JobState) -> ColumnElement[float]:

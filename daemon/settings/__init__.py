@@ -15,12 +15,14 @@ from pydantic_settings import (
 
 from daemon.errors import SettingsError
 from daemon.settings.audit import AuditSettings
+from daemon.settings.canary import CanarySettings
 from daemon.settings.dicom import AeTitle, Caller, DicomSettings, PacsSettings
 from daemon.settings.service import (
     ClassifierSettings,
     ReportSettings,
     StorageSettings,
     TrainingSettings,
+    WatchSettings,
 )
 from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
 
@@ -28,6 +30,7 @@ __all__ = [
     "AeTitle",
     "AuditSettings",
     "Caller",
+    "CanarySettings",
     "ClassifierSettings",
     "DicomSettings",
     "OidcSettings",
@@ -36,6 +39,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "TrainingSettings",
+    "WatchSettings",
     "WebSettings",
     "WebTlsSettings",
     "load",
@@ -55,12 +59,20 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     training: TrainingSettings = TrainingSettings()
     audit: AuditSettings = AuditSettings()
+    canary: CanarySettings = CanarySettings()
+    watch: WatchSettings = WatchSettings()
     _file: Path | None = PrivateAttr(None)
 
     @property
     def file(self) -> Path | None:
         """The file that this came from, for a process of its own to read."""
         return self._file
+
+    @property
+    def canary_pacs(self) -> tuple[PacsSettings, ...]:
+        """The PACS that the canary's report goes to."""
+        named = self.canary.pacs
+        return tuple(one for one in self.pacs if not named or one.name in named)
 
     @classmethod
     def settings_customise_sources(
@@ -102,6 +114,12 @@ def load(path: Path) -> Settings:
     names = [pacs.name for pacs in settings.pacs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f'{path}: pacs.name: "{name}" is used twice, and must be unique')
+    for name in settings.canary.pacs:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise SettingsError(
+                f'{path}: canary.pacs: there is no PACS "{name}"; known are {known}'
+            )
     return settings
 
 
@@ -137,4 +155,6 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "oidc": OidcSettings,
     "training": TrainingSettings,
     "audit": AuditSettings,
+    "canary": CanarySettings,
+    "watch": WatchSettings,
 }
