@@ -56,9 +56,3 @@ def greys_of(grey: Grey) -> dict[str, float]:
 def rounded(measures: Mapping[str, float]) -> dict[str, float]:
     """Return measures to four digits after the point, as they are kept."""
     return {name: round(value, 4) for name, value in measures.items()}
-
-
-def score(probability: float) -> float:
-    """Return the log odds of a probability, cut at one in a million."""
-    clipped = min(max(probability, 1e-6), 1 - 1e-6)
-    return log(clipped / (1 - clipped))

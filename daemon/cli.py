@@ -20,6 +20,7 @@ from daemon import (
     queue_commands,
     schedule_commands,
     shadow_commands,
+    tls_commands,
     user_commands,
 )
 from daemon.errors import DaemonError, SettingsError
@@ -46,6 +47,7 @@ app.add_typer(label_commands.labels, name="labels")
 app.add_typer(label_commands.holdout, name="holdout")
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(acceptance_commands.app, name="acceptance")
+app.add_typer(tls_commands.app, name="tls")
 app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]

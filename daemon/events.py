@@ -25,6 +25,10 @@ class Event(StrEnum):
     ASSOCIATION_ACCEPTED = "association.accepted"
     ASSOCIATION_REJECTED = "association.rejected"
     ASSOCIATION_ENDED = "association.ended"
+    ASSOCIATION_CUT = "association.cut"  # it went beyond a limit
+    CONNECTION_REFUSED = "connection.refused"  # before it asked for an association
+    CERTIFICATE_TAKEN_UP = "certificate.taken_up"  # its files were changed
+    CERTIFICATE_REFUSED = "certificate.refused"  # the one before goes on
     CONTEXTS_REFUSED = "association.contexts_refused"
     INSTANCE_ACCEPTED = "instance.accepted"
     INSTANCE_REPEATED = "instance.repeated"
@@ -77,6 +81,8 @@ class Event(StrEnum):
     RUN_ENDED = "run.ended"  # with its state, and why where it is not done
     RUN_PUT_BACK = "run.put_back"  # its lease ran out
 
+    STATION_LEARNT = "station.learnt"  # its images are its own reference now
+    FINDING_DOUBTED = "finding.doubted"  # its probabilities do not hold, by reviews
     ALARM_OPENED = "alarm.opened"  # with its kind and subject
     ALARM_CLOSED = "alarm.closed"
 

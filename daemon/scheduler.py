@@ -24,6 +24,7 @@ from daemon.missing_canary import MissingCanary
 from daemon.settings import Settings
 from daemon.silence import Watchman
 from daemon.trials import Conductor
+from daemon.watching import Watch
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.runs import Runs, may_start
@@ -63,10 +64,11 @@ class Scheduler:
         self._clock = clock
         self._log = logs.get()
         self._children: list[Child] = []  # a canary goes beside another
+        self._watch = Watch(database, clock)
         self._conductor = Conductor(settings, database, clock)
 
     def step(self) -> None:
-        """Look once at the clock, at the children, at what waits, and at the candidate's trial."""
+        """Look once at the clock, at the children, at what waits and at what came in."""
         self.make_due()
         for child in [one for one in self._children if one.process.poll() is not None]:
             self._children.remove(child)
@@ -75,6 +77,7 @@ class Scheduler:
             self._log.warning(Event.RUN_PUT_BACK, run=run_id)
         for run in self.startable():
             self._start(run)
+        self._watch.step()
         self._conductor.step()
 
     def make_due(self) -> None:

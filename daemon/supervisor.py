@@ -60,10 +60,12 @@ class Supervisor:
         self._settings = settings
         self._log = logs.get()
         workers = [Child("worker", f"worker-{n}") for n in range(settings.classifier.workers)]
-        roles = ("listener", "delivery", "web", "scheduler")
-        listener, *others = (Child(role, role) for role in roles)
+        several = range(1, settings.dicom.listeners)
+        listeners = [Child("listener", "listener"),
+                     *(Child("listener", f"listener-{n + 1}") for n in several)]  # fmt: skip
+        others = [Child(role, role) for role in ("delivery", "web", "scheduler")]
         self._shadow = Child("shadow", "shadow", wanted=False)  # while a candidate is in its trial
-        self._children = [listener, *workers, *others, self._shadow]
+        self._children = [*listeners, *workers, *others, self._shadow]
         self._life_read, self._life_write = os.pipe()
         self._bells = process.Bells(
             [*(worker.owner for worker in workers), *(f"delivery-{p.name}" for p in settings.pacs)]

@@ -18,6 +18,7 @@ class AlarmKind(StrEnum):
     CALIBRATION = "calibration"  # reviews say that a finding's probabilities do not hold
     SILENCE = "silence"  # a station sends nothing that should have
     CANARY = "canary"  # the known image did not come through as it is known
+    CERTIFICATE = "certificate"  # newer files of TLS cannot be used; those before are
 
 
 class AlarmState(StrEnum):

@@ -198,6 +198,12 @@ class Queue:
         with self._database.read() as connection:
             return {row.owner for row in connection.execute(claims)}
 
+    def is_longer_than(self, count: int) -> bool:
+        """Whether more images than that wait for a worker."""
+        query = select(job.c.id).where(job.c.state == JobState.PENDING).offset(count).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def rows(self, states: Collection[JobState] | None = None, limit: int = 200) -> list[JobRow]:
         """Return the newest jobs first, of those states or of all."""
         query = job_rows().order_by(job.c.id.desc()).limit(limit)

@@ -176,12 +176,17 @@ MIN_IMAGES = 200
 
 
 def normal_of(images: Sequence[Mapping[str, float]]) -> Normal:
-    """Return the reference of images that nothing is amiss with; measures that all of them have.
+    """Return the reference of images that nothing is amiss with.
 
-    The caller sees to it that there are at least `MIN_IMAGES`.
+    A measure that half of them lack is left out. The caller sees to it that there are at least
+    `MIN_IMAGES`.
     """
-    names = [name for name in images[0] if all(name in image for image in images)]
-    return Normal(len(images), {name: _quantiles([one[name] for one in images]) for name in names})
+    columns: dict[str, list[float]] = {}
+    for image in images:
+        for name, value in image.items():
+            columns.setdefault(name, []).append(value)
+    kept = {name: values for name, values in columns.items() if 2 * len(values) > len(images)}
+    return Normal(len(images), {name: _quantiles(values) for name, values in kept.items()})
 
 
 def _quantiles(values: Sequence[float]) -> tuple[float, ...]:

@@ -73,7 +73,9 @@ def _highest(images: Iterable[Image]) -> list[Finding]:
     for image in images:
         for found in image.result.findings:
             known = highest.get(found.name, found)
-            highest[found.name] = max(
-                known, found, key=lambda f: (f.present, f.reached, f.probability)
-            )
+            highest[found.name] = max(known, found, key=_rank)
     return sorted(highest.values(), key=lambda f: (-f.probability, f.name))
+
+
+def _rank(found: Finding) -> tuple[bool, bool, float]:
+    return found.present, found.reached, found.probability

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from daemon.settings.dicom import AeTitle
+from daemon.settings.names import AeTitle
 from daemon.settings.section import Section
 
 
