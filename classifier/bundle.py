@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_tensors
 from classifier.calibration import AnyCalibration
 from classifier.errors import BundleRefused
 from classifier.frontal import FrontalModel, unpack
+from classifier.interval import Interval as Interval
 from classifier.network import Architecture, Weights, weight_shapes
 from classifier.preprocessing import VERSIONS
 
@@ -69,15 +70,6 @@ class FindingOutput:
     label: FindingLabel
     calibration: AnyCalibration
     threshold: Share
-
-
-@dataclass(frozen=True, config=STRICT)
-class Interval:
-    """A figure with the bounds of its 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, config=STRICT)

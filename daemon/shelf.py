@@ -16,8 +16,9 @@ from pathlib import Path
 from classifier.bundle import Bundle, default_folder, load_bundle
 from classifier.errors import BundleRefused
 from storage.bundles import BundleFacts, Model
-from storage.ledger import SERVICE, Ledger
+from storage.ledger import Ledger
 from storage.objects import make_folder
+from storage.trail import SERVICE
 
 
 class Shelf:

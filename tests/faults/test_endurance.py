@@ -177,6 +177,8 @@ def test_callers_leave_neither_memory_nor_descriptors_behind(
         looks.append(look(service, traffic.done))
     after = quiet(service, traffic)
     assert not traffic.failed, traffic.failed
+    # Bad callers stand in nobody's way: those who ask for an association get theirs
+    assert traffic.turned_away < 0.05 * traffic.done, (traffic.turned_away, traffic.kinds)
     assert [one["process"] for one in service.events("process.started")].count("listener") == 1
     soak.sample(
         "endurance", ["connections", "memory_mib", "descriptors", "threads"],

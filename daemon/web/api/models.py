@@ -24,6 +24,12 @@ class Why(BaseModel):
     reason: str = Field(min_length=1, max_length=1000)
 
 
+class Promoted(Why):
+    """`override` the gate, where it has not passed the bundle against what serves."""
+
+    override: bool = False
+
+
 class NewThreshold(Why):
     """A threshold; none puts the bundle's own back."""
 
@@ -52,10 +58,10 @@ def rollback(why: Why, here: Here, person: AdminWriter) -> dict[str, Any]:
 
 
 @router.post("/{named}/promote")
-def promote(named: str, why: Why, here: Here, person: AdminWriter) -> dict[str, Any]:
+def promote(named: str, why: Promoted, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Let a bundle serve; a worker that finds it damaged refuses it, and the old one goes on."""
     try:
-        return asdict(Acts(here, person).promote(named, why.reason))
+        return asdict(Acts(here, person).promote(named, why.reason, override=why.override))
     except Refused as error:
         raise HTTPException(409, str(error)) from error
 

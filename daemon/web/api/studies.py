@@ -8,9 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 
 from daemon.web.access import StudyReader
+from daemon.web.blinded import listed
 from daemon.web.context import Here
 from daemon.web.filters import in_force
 from daemon.web.study_view import MapView, StudyView, heat_map, study_view
+from storage.acceptance import Acceptances
 from storage.audit import Audit
 from storage.worklist import Worklist
 
@@ -37,8 +39,11 @@ def show(study_uid: Uid, here: Here, person: StudyReader) -> StudyView:
 @router.get("/{study_uid}/next")
 def following(study_uid: Uid, request: Request, here: Here, person: StudyReader) -> NextStudy:
     """The study that the worklist, as it is narrowed, has after this one; else of those to be
-    reviewed."""
-    query = in_force(request, person).query(blinded=person.blinded)
+    reviewed. Of an open acceptance test, its next study."""
+    case = Acceptances(here.database).next_case(person.account, study_uid)
+    if case is not None:
+        return NextStudy(case[1] or None)
+    query = listed(here, person, in_force(request, person))
     row = Worklist(here.database).next_after(study_uid, query)
     return NextStudy(None if row is None else row.study_instance_uid)
 

@@ -17,6 +17,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from pydicom.datadict import tag_for_keyword
 
 from daemon.web.access import Person, StudyReader
+from daemon.web.blinded import sampled
 from daemon.web.context import Here, Site
 from daemon.web.dicomweb import media, model
 from daemon.web.dicomweb.retrieve import SERIES, STUDY, found
@@ -81,7 +82,11 @@ def studies(request: Request, here: Here, person: StudyReader) -> Response:
     search = Search.of(request, STUDY_KEYS)
     keys = _study_keys(search.keys)
     matches, more = search_studies(
-        here.database, keys, search.limit, search.offset, own=not person.blinded
+        here.database,
+        keys,
+        search.limit,
+        search.offset,
+        own=not (person.blinded or sampled(here, person)),
     )
     Audit(here.database).append(
         person.login,
