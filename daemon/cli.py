@@ -12,6 +12,7 @@ from rich.console import Console
 
 from classifier.errors import ClassifierError
 from daemon import (
+    db_commands,
     label_commands,
     ledger_commands,
     logs,
@@ -37,6 +38,7 @@ app.add_typer(queue_commands.app, name="queue")
 app.add_typer(ledger_commands.app, name="model")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(schedule_commands.app, name="schedule")
+app.add_typer(db_commands.app, name="db")
 app.add_typer(label_commands.labels, name="labels")
 app.add_typer(label_commands.holdout, name="holdout")
 app.command()(simulate)

@@ -49,6 +49,7 @@ KINDS = {
     RunKind.RECALIBRATE: "daemon.run_learning",
     RunKind.RETRAIN: "daemon.run_learning",
     RunKind.EVALUATE: "daemon.run_evaluation",
+    RunKind.CHECK: "daemon.run_check",
 }
 _FAULTS = (BundleNotWritten, CacheFailed, ResultsNotWritten, Diverged)
 

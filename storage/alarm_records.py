@@ -15,6 +15,8 @@ class AlarmKind(StrEnum):
     SCORE_DRIFT = "score_drift"  # nor a finding's probabilities
     LABEL_DRIFT = "label_drift"  # nor the share of a finding that its readers see
     CALIBRATION = "calibration"  # reviews say that a finding's probabilities do not hold
+    STORAGE = "storage"  # the database is damaged, or stored objects are damaged or lost
+    CONFLICT = "uid_conflict"  # other pixels came under a known SOP Instance UID
 
 
 class AlarmState(StrEnum):

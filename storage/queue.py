@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Column, Select, delete, func, select, true, union_all, update
 
+from storage.alarm_records import AlarmKind
+from storage.alarms import Alarms
 from storage.database import Database
 from storage.errors import NotFound
 from storage.headers import Headers
@@ -76,6 +78,9 @@ class Queue:
                 return Acceptance.REPEATED
             if first is None:
                 insert_job(connection, added, arrival, JobState.QUARANTINED, UID_CONFLICT)
+                detail = {"from": arrival.calling_ae, "at": arrival.peer_address}
+                uid, now = arrival.sop_instance_uid, arrival.received_at
+                Alarms(self._database).raise_(AlarmKind.CONFLICT, uid, detail, now)
                 return Acceptance.CONFLICT
             insert_job(connection, added, arrival, JobState.PENDING)
             return Acceptance.NEW

@@ -20,6 +20,7 @@ class RunKind(StrEnum):
     RECALIBRATE = "recalibrate"  # the serving weights, probabilities from reviews
     RETRAIN = "retrain"  # new weights from reviews, beside the first training's replay
     EVALUATE = "evaluate"  # measures what serves on reviewed images
+    CHECK = "check"  # the database, and a sample of the stored objects
 
 
 class RunState(StrEnum):
