@@ -138,8 +138,17 @@ class Queue:
                 connection, job, now, state=JobState.DONE, reason_code=reason_code, reason=reason
             )
 
-    def retry(self, job: Job, reason_code: str, reason: str, not_before: float, now: float) -> None:
-        """Put the job back until `not_before`. Raises LostClaim.
+    def retry(
+        self,
+        job: Job,
+        reason_code: str,
+        reason: str,
+        not_before: float,
+        now: float,
+        *,
+        counts: bool = True,
+    ) -> None:
+        """Put the job back until `not_before`; `counts` as an attempt. Raises LostClaim.
 
         While it waits, no study received later is reported: it may belong to any of them.
         """
@@ -152,6 +161,7 @@ class Queue:
                 reason_code=reason_code,
                 reason=reason,
                 not_before=not_before,
+                attempts=job.attempts if counts else job.attempts - 1,
             )
 
     def quarantine(
