@@ -26,7 +26,7 @@ from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, OutOfSpace, 
 from storage.headers import Headers
 from storage.objects import RecentObjects
 from storage.queue import Queue
-from storage.records import Job, Result, ResultStatus
+from storage.records import Job, Maker, Result, ResultStatus
 
 LEASE_S = 30.0  # a claim older than this is taken for hung, and its process killed
 ATTEMPTS = 3
@@ -146,24 +146,33 @@ class ImageWork:
 
     def _result(self, opened: Opened) -> Result:
         """Classify. Raises what opening raised, unless it is an answer to a known study."""
+        with_what = opened.classifier
+        maker = Maker(self._owner, with_what.version, with_what.digest, with_what.engine.name)
         try:
             if opened.image is None:
                 raise opened.error or Undecodable
             with self._limited():
-                found = opened.classifier.infer(opened.image)
+                found = with_what.infer(opened.image)
         except NotEligible as error:
-            return Result(ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text)
+            return Result(
+                ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text, maker=maker
+            )
         except Undecodable as error:
             if opened.study_uid is None:
                 raise
-            return Result(ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error))
+            return Result(
+                ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error),
+                maker=maker,
+            )  # fmt: skip
         return Result(
             ResultStatus.ANALYSED,
-            bundle=opened.classifier.version,
+            bundle=with_what.version,
             findings=found.findings,
             reason_code=found.remarks[0].code if found.remarks else None,
             reason=" ".join(remark.text for remark in found.remarks) or None,
             attention=pack(found.maps, found.placement),
+            maker=maker,
+            measures=found.measures,
         )
 
     def _limited(self) -> AbstractContextManager[None]:

@@ -9,13 +9,17 @@ from daemon.alarms import Bell
 from daemon.care import tell_objects
 from daemon.events import Event
 from daemon.settings import Settings
+from storage.audit import Audit
 from storage.care import unsound_within
 from storage.database import open_database
 from storage.errors import StorageError
 from storage.objects import ObjectStore
 from storage.outbox import Outbox
+from storage.people import Action
 from storage.queue import Queue
 from storage.studies import Studies
+from storage.trail import SERVICE
+from storage.trials import Trials
 
 HASHING_S = 2.0  # the modalities wait; what is not hashed by then is when it is used
 
@@ -46,6 +50,7 @@ def recover(settings: Settings) -> None:
         log.warning(Event.CLAIMS_RELEASED, process="all", count=released)
     needed = [*outbox.open_objects(), *Studies(database).open_objects(), *queue.open_objects()]
     tell_objects(Bell(database), unsound_within(objects, needed, HASHING_S), now)
+    Audit(database).append(SERVICE, Action.SERVICE_STARTED, at=time.time())
     database.close()
 
 
@@ -55,6 +60,11 @@ class Claims:
     def __init__(self, settings: Settings) -> None:
         self._database = open_database(settings.storage.url)
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
+        self._trials = Trials(self._database)
+
+    def stopped(self) -> None:
+        """Note that the service has ended in order."""
+        Audit(self._database).append(SERVICE, Action.SERVICE_STOPPED, at=time.time())
 
     def release(self, role: str, owner: str, because: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""
@@ -69,6 +79,10 @@ class Claims:
     def release_overdue(self) -> None:
         """Give back what is held past its lease, by whomever."""
         self._queue.release_expired(time.time())
+
+    def in_trial(self) -> bool:
+        """Whether a candidate is to classify beside what serves."""
+        return self._trials.open() is not None
 
     def close(self) -> None:
         """Close every connection; the next use opens one again."""

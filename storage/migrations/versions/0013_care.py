@@ -1,4 +1,4 @@
-"""Care of the database: runs may check it."""
+"""Care of the database, which runs may check; and who was not let in."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-KINDS = ("backup", "recalibrate", "retrain", "evaluate", "check")
-STATES = ("waiting", "running", "done", "refused", "failed", "cancelled")
+
+KINDS = ("backup", "recalibrate", "retrain", "evaluate", "drift", "canary", "check")
 
 
 def upgrade() -> None:
-    """Allow runs of one more kind. SQLite copies the table, without its checks: they are named."""
-    held, free = sa.column("lease_until").is_not(None), sa.column("lease_until").is_(None)
-    cron, every_s = sa.column("cron", sa.String), sa.column("every_s", sa.Double)
-    state, kind = sa.column("state", sa.String), sa.column("kind", sa.String)
-    checks = {
-        "schedule": {
-            "kind": kind.in_(KINDS),
-            "timing": (cron.is_(None) & every_s.is_not(None))
-            | (cron.is_not(None) & every_s.is_(None)),
-        },
-        "run": {
-            "kind": kind.in_(KINDS),
-            "state": state.in_(STATES),
-            "lease": ((state == "running") & held) | ((state != "running") & free),
-        },
-    }
-    copies = op.get_bind().dialect.name == "sqlite"
-    for name, rules in checks.items():
+    """Make the table, and let a schedule and a run be of the new kind."""
+    _new_kind()
+    op.create_table(
+        "turned_away",
+        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("calling_ae", sa.String(16), nullable=False),
+        sa.Column("address", sa.String(64), nullable=False),
+        sa.Column("reason", sa.String(128), nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.Column("first_at", sa.Double, nullable=False),
+        sa.Column("last_at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_turned_away")),
+        sa.UniqueConstraint(
+            "calling_ae", "address", "reason", name=op.f("uq_turned_away_calling_ae_address_reason")
+        ),
+    )
+
+
+def _new_kind() -> None:
+    among = sa.column("kind", sa.String).in_(KINDS)
+    for name in ("schedule", "run"):
         with op.batch_alter_table(name) as table:
-            if not copies:
-                table.drop_constraint(op.f(f"ck_{name}_kind"), type_="check")
-            for rule, condition in rules.items():
-                if copies or rule == "kind":
-                    table.create_check_constraint(op.f(f"ck_{name}_{rule}"), condition)
+            table.drop_constraint(op.f(f"ck_{name}_kind"), type_="check")
+            table.create_check_constraint(op.f(f"ck_{name}_kind"), among)
