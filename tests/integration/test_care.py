@@ -24,6 +24,7 @@ from storage.runs import Runs
 from storage.schedule_records import RunState
 from storage.schedules import Schedules
 from storage.sqlite import sqlite
+from tests import soak
 from tests.harness import hilum, write_config
 from tests.storing import arrival
 
@@ -172,6 +173,7 @@ def test_a_damaged_page_is_found_by_a_check_and_at_a_start_and_is_not_backed_up(
     with pytest.raises(DatabaseDamaged):
         back_up(house.database, house.root / "backups", 1, 0, time.time() + 60)
     assert good.file.exists()  # the last sound one stays
+    soak.record(soak.DAMAGE, tried=3, seen="found and raised", limit="found", good=True)
 
 
 def test_a_row_without_its_parent_is_a_fault(house: House) -> None:
