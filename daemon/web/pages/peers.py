@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from daemon.web.access import Person, Role, allow
 from daemon.web.context import Site, site
 from daemon.web.peers import ask, standing
+from storage import turned_away
 from storage.traffic import callers
 
 router = APIRouter(include_in_schema=False)
@@ -44,4 +45,5 @@ def _live(here: Site) -> dict[str, Any]:
         "standing": standing(here),
         "callers": callers(here.database, here.clock() - SEEN_OVER_S),
         "allowed": here.settings.dicom.allowed_callers,
+        "turned_away": turned_away.since(here.database, here.clock() - SEEN_OVER_S),
     }
