@@ -48,3 +48,7 @@ class CannotStepDown(DaemonError):
 
 class WrongTiming(DaemonError):
     """A schedule's timing cannot be used."""
+
+
+class CanaryLost(DaemonError):
+    """The canary did not come through, or not as it is known."""

@@ -15,6 +15,8 @@ from pydantic_settings import (
 )
 
 from daemon.errors import SettingsError
+from daemon.settings.audit import AuditSettings
+from daemon.settings.canary import CanarySettings
 from daemon.settings.dicom import DicomSettings, PacsSettings
 from daemon.settings.names import AeTitle, Caller
 from daemon.settings.service import (
@@ -22,6 +24,7 @@ from daemon.settings.service import (
     ReportSettings,
     StorageSettings,
     TrainingSettings,
+    WatchSettings,
 )
 from daemon.settings.tls import (
     DicomTlsSettings,
@@ -33,7 +36,9 @@ from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
 
 __all__ = [
     "AeTitle",
+    "AuditSettings",
     "Caller",
+    "CanarySettings",
     "ClassifierSettings",
     "DicomSettings",
     "DicomTlsSettings",
@@ -45,6 +50,7 @@ __all__ = [
     "StorageSettings",
     "TlsPeerSettings",
     "TrainingSettings",
+    "WatchSettings",
     "WebSettings",
     "WebTlsSettings",
     "load",
@@ -63,6 +69,9 @@ class Settings(BaseSettings):
     pacs: tuple[PacsSettings, ...] = ()
     web: WebSettings = WebSettings()
     training: TrainingSettings = TrainingSettings()
+    audit: AuditSettings = AuditSettings()
+    canary: CanarySettings = CanarySettings()
+    watch: WatchSettings = WatchSettings()
     _file: Path | None = PrivateAttr(None)
 
     @model_validator(mode="before")
@@ -87,6 +96,12 @@ class Settings(BaseSettings):
     def file(self) -> Path | None:
         """The file that this came from, for a process of its own to read."""
         return self._file
+
+    @property
+    def canary_pacs(self) -> tuple[PacsSettings, ...]:
+        """The PACS that the canary's report goes to."""
+        named = self.canary.pacs
+        return tuple(one for one in self.pacs if not named or one.name in named)
 
     @classmethod
     def settings_customise_sources(
@@ -128,6 +143,12 @@ def load(path: Path) -> Settings:
     names = [pacs.name for pacs in settings.pacs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f'{path}: pacs.name: "{name}" is used twice, and must be unique')
+    for name in settings.canary.pacs:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise SettingsError(
+                f'{path}: canary.pacs: there is no PACS "{name}"; known are {known}'
+            )
     return settings
 
 
@@ -165,4 +186,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "web.tls": WebTlsSettings,
     "web.oidc": OidcSettings,
     "training": TrainingSettings,
+    "audit": AuditSettings,
+    "canary": CanarySettings,
+    "watch": WatchSettings,
 }
