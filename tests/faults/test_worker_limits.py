@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from daemon.settings import Settings
 from daemon.worker import Worker
 from storage.records import JobState, StudyState
 from tests import soak
-from tests.faults.test_worker_company import put
+from tests.faults.test_worker_company import Victim, put
 from tests.harness import until
 from tests.storing import Storage, open_storage
 
@@ -38,11 +38,8 @@ LIMIT_S = 0.5
 LIMIT_BYTES = 256 << 20
 
 
-class Hostile:
+class Hostile(Victim):
     """What a worker asks of a classifier; an image may do harm to it."""
-
-    version = "hostile 1"
-    thresholds: ClassVar[dict[str, float]] = {}
 
     def prepare(self, dataset: Dataset) -> Any:
         deed = str(dataset.PatientID)
@@ -57,7 +54,7 @@ class Hostile:
                 os.abort()
         return deed
 
-    def infer(self, prepared: str) -> Classification:
+    def infer(self, prepared: Any) -> Classification:
         if prepared == "PAUSE":
             time.sleep(1.0)
         placement = Placement(rows=16, columns=16, top=0, left=0, scale=1, side=16)
