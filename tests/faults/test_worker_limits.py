@@ -33,7 +33,6 @@ from tests.faults.test_worker_company import Victim, put
 from tests.harness import until
 from tests.storing import Storage, open_storage
 
-IMAGES = {"HANG": 100, "ABORT": 12, "GROW": 12}
 LIMIT_S = 0.5
 LIMIT_BYTES = 256 << 20
 
@@ -111,6 +110,7 @@ def work(storage: Storage, limit_s: float | None) -> list[int]:
     return ends
 
 
+@pytest.mark.parametrize("images", [10, pytest.param(100, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("deed", "end", "code", "reason"),
     [
@@ -118,11 +118,12 @@ def work(storage: Storage, limit_s: float | None) -> list[int]:
         ("ABORT", -signal.SIGABRT, "crashed", "decoding it ended the process: a decoder gave up"),
         ("GROW", None, "failed", "MemoryError at"),
     ],
+    ids=["hang", "abort", "grow"],
 )
 def test_1_of_100_is_quarantined_with_its_reason_and_99_are_answered(
-    tmp_path: Path, deed: str, end: int | None, code: str, reason: str
+    tmp_path: Path, images: int, deed: str, end: int | None, code: str, reason: str
 ) -> None:
-    storage, images = open_storage(tmp_path), IMAGES[deed]
+    storage = open_storage(tmp_path)
     for number in range(1, images + 1):
         put(storage, number, deed if number == 7 else "")
     assert work(storage, LIMIT_S if deed == "HANG" else None) == [
