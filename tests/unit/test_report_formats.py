@@ -91,7 +91,7 @@ def test_the_accession_number_stands_where_the_setting_says(field: str, accessio
     [
         (
             (obr(status="P"), obx("ST", PNEUMONIA, "yes")),
-            "accession number A1 in message 1 is unfi",
+            "A1 in message 1 is unfinished",
         ),
         ((obr(status="X"), obx("ST", PNEUMONIA, "yes")), "not to be used"),
         ((obr(), obx("ST", PNEUMONIA, "yes", "P")), "unfinished observation (OBX-11 P)"),
