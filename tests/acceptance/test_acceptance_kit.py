@@ -118,11 +118,11 @@ def test_a_sample_is_read_blind_and_its_report_states_what_a_hand_counts(site: S
         key=lambda name: abs(sum(d[name] for d in site.decided.values()) - len(flags) / 2),
     )
     positives = sum(found[finding] for found in site.decided.values())
-    too_few = site.service.hilum(
-        "acceptance", "draw", "large", "--reader", "anna", "--half-width", "0.05"
-    )
-    assert too_few.returncode == 1
-    assert f"There are {sum(flags.values())} flagged and" in too_few.stderr
+    anna, ben, eva, ada = (site.client(login) for login in ("anna", "ben", "eva", "ada"))
+    form = {"name": "large", "readers": ["anna"], "half_width": "0.05"}
+    too_few = ada.post("/acceptance", data=form)
+    assert too_few.status_code == 409
+    assert f"There are {sum(flags.values())} flagged and" in too_few.text
     drawn = site.command(
         "draw", "spring", "--reader", "anna", "--reader", "ben", "--half-width", "0.3",
         "--finding", finding, "--seed", "7",
@@ -130,7 +130,6 @@ def test_a_sample_is_read_blind_and_its_report_states_what_a_hand_counts(site: S
     counts = drawn["plan"]["counts"]
     assert (counts["flagged"], counts["others"]) == (positives, len(flags) - positives)
 
-    anna, ben, eva, ada = (site.client(login) for login in ("anna", "ben", "eva", "ada"))
     (listed,) = anna.get("/api/v1/acceptance").json()
     sample = [one["study_instance_uid"] for one in listed["studies"]]
     assert len(sample) == drawn["cases"] == counts["drawn_flagged"] + counts["drawn_others"]
