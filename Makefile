@@ -5,25 +5,31 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Tests that measure no time and start no service: they run beside each other.
-ALONE  := tests/unit tests/properties tests/architecture
+# Tests that start no service; and those that do. Both run two beside each other, the second by
+# file, the longest first. What measures time is marked `alone`: it has the machine to itself.
+QUICK  := tests/unit tests/properties tests/architecture
+WHOLE  := tests/acceptance tests/faults tests/integration
+PYTEST  = $(BIN)/python -m pytest
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench figures flame lock clean peers format web
+.PHONY: demo test check bench figures soak reliability flame lock clean peers format web
 
 demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
 
 test: $(VENV)/.dev peers
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ALONE)
-	@$(BIN)/python -m pytest tests/integration tests/faults tests/acceptance
+	@failed=0; \
+	$(PYTEST) -n 2 --dist worksteal -m "not alone and not soak" $(QUICK) || failed=1; \
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not soak" $(WHOLE) || failed=1; \
+	$(PYTEST) -m "alone and not soak" tests || failed=1; \
+	exit $$failed
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not peer" $(ALONE)
+	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not peer and not alone and not soak" $(QUICK)
 
 bench: $(VENV)/.dev peers
 	@$(BIN)/python -m tests.bench
@@ -32,6 +38,16 @@ bench: $(VENV)/.dev peers
 figures: bench
 	@cp build/bench.json docs/bench.json
 	@cp build/cost-against-load.svg docs/pictures/cost-against-load.svg
+	@$(BIN)/python -m docs.generate
+
+# The faults' long forms. A run that was broken off goes on; ANEW=1 starts over.
+soak: $(VENV)/.dev peers
+	@$(BIN)/python -m tests.soak $(if $(ANEW),--anew)
+
+# Run them on a quiet machine, and put what was seen into docs/reliability.md.
+reliability: soak
+	@cp build/soak.json docs/soak.json
+	@cp build/soak.svg docs/pictures/soak.svg
 	@$(BIN)/python -m docs.generate
 
 flame: $(VENV)/.dev peers

@@ -7,12 +7,16 @@ import time
 from daemon import logs
 from daemon.events import Event
 from daemon.settings import Settings
+from storage.audit import Audit
 from storage.database import open_database
 from storage.errors import StorageError
 from storage.objects import ObjectStore
 from storage.outbox import Outbox
+from storage.people import Action
 from storage.queue import Queue
 from storage.studies import Studies
+from storage.trail import SERVICE
+from storage.trials import Trials
 
 
 def recover(settings: Settings) -> None:
@@ -46,6 +50,7 @@ def recover(settings: Settings) -> None:
     ]:
         if not objects.exists(sha256):
             log.error(Event.OBJECT_LOST, sha256=sha256)
+    Audit(database).append(SERVICE, Action.SERVICE_STARTED, at=time.time())
     database.close()
 
 
@@ -55,11 +60,16 @@ class Claims:
     def __init__(self, settings: Settings) -> None:
         self._database = open_database(settings.storage.url)
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
+        self._trials = Trials(self._database)
 
-    def release(self, role: str, owner: str) -> int:
+    def stopped(self) -> None:
+        """Note that the service has ended in order."""
+        Audit(self._database).append(SERVICE, Action.SERVICE_STOPPED, at=time.time())
+
+    def release(self, role: str, owner: str, because: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""
         if role == "worker":
-            return self._queue.release(owner, time.time())
+            return self._queue.release(owner, time.time(), because)
         return self._outbox.release(owner) if role == "delivery" else 0
 
     def overdue(self) -> set[str]:
@@ -69,6 +79,10 @@ class Claims:
     def release_overdue(self) -> None:
         """Give back what is held past its lease, by whomever."""
         self._queue.release_expired(time.time())
+
+    def in_trial(self) -> bool:
+        """Whether a candidate is to classify beside what serves."""
+        return self._trials.open() is not None
 
     def close(self) -> None:
         """Close every connection; the next use opens one again."""

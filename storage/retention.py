@@ -25,6 +25,7 @@ from storage.schema import (
     report_label,
     study,
 )
+from storage.shadow import awaited
 
 _OPEN = [state for state in DeliveryState if not state.is_final]
 _TABLES: tuple[Table, ...] = (instance, companion)
@@ -47,6 +48,7 @@ class Retention:
         was ignored. What is in quarantine, and what a PACS has refused, stays for an administrator.
         Labelled images stay until they were received before `labelled_before`, none: for ever.
         Images of an acceptance test stay while it is open.
+        What a candidate still has to classify beside what serves stays as long as its trial.
         """
         found: list[Sha256] = []
         with self._database.write() as connection:
@@ -79,7 +81,7 @@ def _removable(
         .outerjoin(study, instance.c.study_id == study.c.id)
         .where(instance.c.removal.is_(None), instance.c.received_at < before)
         .where(or_(instance.c.study_id.is_(None), _finished(before)), done.exists())
-        .where(_unlabelled(labelled_before), ~_sampled())
+        .where(_unlabelled(labelled_before), ~_sampled(), ~awaited())
         .order_by(instance.c.received_at)
     )
     beside = (

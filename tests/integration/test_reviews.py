@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from daemon.simulate import Form, Kind, Patient, Uids, make_object, to_bytes
 from daemon.worker import Worker
 from storage.records import Arrival, Finding, StudyState
 from storage.reviews import UNDO_S, Reviews
+from storage.studies import Studies
 from storage.worklist import Worklist
 from tests.couriers import Never
 from tests.harness import Pacs
@@ -36,6 +38,8 @@ class Sees:
     """Finds what it is told to; the network's judgement is no concern here."""
 
     version = "test 1"
+    digest = "0" * 64
+    engine = SimpleNamespace(name="none")
     thresholds: ClassVar = {"pneumonia": 0.5, "pleural_effusion": 0.5}
 
     def __init__(self, probability: float = 0.9) -> None:
@@ -257,12 +261,12 @@ def test_a_worker_that_dies_with_the_report_built_makes_the_same_one(
     ward.now += UNDO_S
     tried: list[str] = []
 
-    def die(_claim: Any, made: Any, *_: Any) -> None:
+    def die(_studies: Studies, _claim: Any, made: Any, *_: Any) -> None:
         tried.append(made.sop_instance_uid)
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(ward.worker._studies, "reported", die)
+        patch.setattr(Studies, "reported", die)
         with pytest.raises(SystemExit):
             ward.worker.step(ahead=False)
     ward.storage.queue.release_all(ward.now)

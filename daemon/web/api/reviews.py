@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from daemon.findings import CATALOGUE
 from daemon.web.access import Person, Role, Scope, allow
 from daemon.web.blinded import withheld
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.templating import person_name
 from storage.accounts import Accounts
 from storage.audit import Audit
@@ -37,7 +37,6 @@ router = APIRouter(prefix="/api/v1", tags=["reviews"])
 MOST_ANSWERS = 500
 LONGEST_NOTE = 2000  # characters
 
-Here = Annotated[Site, Depends(site)]
 Writer = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=Scope.REVIEWS))]
 Looker = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=(Scope.STUDIES, Scope.REVIEWS)))]
 Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]

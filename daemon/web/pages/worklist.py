@@ -11,9 +11,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Person, Radiologist
 from daemon.web.blinded import listed, withheld
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.filters import BLINDED, STATES, Filters, in_force, keep
 from daemon.web.shown import Shown, shown
 from storage.acceptance import Acceptances
@@ -23,8 +23,6 @@ from storage.people import Action
 from storage.worklist import Page, Worklist
 
 router = APIRouter(include_in_schema=False)
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST))]
 
 
 def filters(
@@ -45,14 +43,14 @@ After = Annotated[str, Form()]
 
 
 @router.get("/worklist")
-def show(request: Request, here: Here, person: Reader) -> Response:
+def show(request: Request, here: Here, person: Radiologist) -> Response:
     """The whole page, with what is most urgent, as it was narrowed last."""
     return _page(request, here, person, in_force(request, person), "")
 
 
 @router.post("/worklist")
 def find(
-    request: Request, here: Here, person: Reader, wanted: Wanted, after: After = ""
+    request: Request, here: Here, person: Radiologist, wanted: Wanted, after: After = ""
 ) -> Response:
     """The list narrowed by the form, or the rows after a key: a part of the page for htmx."""
     answer = _page(request, here, person, wanted, after)
@@ -67,7 +65,7 @@ def find(
 
 
 @router.post("/worklist/clear")
-def clear(request: Request, person: Reader) -> Response:
+def clear(request: Request, person: Radiologist) -> Response:
     """Show every study again."""
     del person
     keep(request, Filters())
@@ -78,7 +76,7 @@ def clear(request: Request, person: Reader) -> Response:
 def changes(
     request: Request,
     here: Here,
-    person: Reader,
+    person: Radiologist,
     wanted: Wanted,
     after: After = "",
     marker: Annotated[str, Form()] = "",
@@ -90,7 +88,7 @@ def changes(
 
 
 @router.get("/studies/{study}/next")
-def go_on(request: Request, here: Here, person: Reader, study: str) -> Response:
+def go_on(request: Request, here: Here, person: Radiologist, study: str) -> Response:
     """Go to the study below this one in the list as it is narrowed, else to the list."""
     case = Acceptances(here.database).next_case(person.account, study)
     if case is not None:
