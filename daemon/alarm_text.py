@@ -16,6 +16,8 @@ TITLES: Mapping[str, str] = {
     AlarmKind.CALIBRATION: "Calibration in doubt",
     AlarmKind.SILENCE: "Nothing comes",
     AlarmKind.CANARY: "The canary did not come through",
+    AlarmKind.STORAGE: "What is stored is damaged or lost",
+    AlarmKind.CONFLICT: "Two images under one UID",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -48,6 +50,17 @@ ADVICE: Mapping[str, str] = {
         "A known image did not go through the whole way, or scored otherwise than it is known to."
         " Until that is understood, do not rely on what the service says. The operating guide tells"
         " what each reason asks for; `hilum schedule run canary` sends another."
+    ),
+    AlarmKind.STORAGE: (
+        "Look at the disk. Images that are damaged or lost: have the PACS send them again, which"
+        " heals them, or restore their files. A damaged database: stop the service, and restore a"
+        " backup by `hilum db restore`. The alarm closes when `hilum schedule run check` finds all"
+        " sound."
+    ),
+    AlarmKind.CONFLICT: (
+        "Other pixels came under a SOP Instance UID that was known. Both files are kept; the first"
+        " is reported, the later one is in quarantine. Ask at the station why it gave one UID twice:"
+        " one of the two may be of another patient. Close the alarm when that is known."
     ),
 }
 
