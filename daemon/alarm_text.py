@@ -59,7 +59,7 @@ ADVICE: Mapping[str, str] = {
     ),
     AlarmKind.CONFLICT: (
         "Other pixels came under a SOP Instance UID that was known. Both files are kept; the first"
-        " is reported, the later one is in quarantine. Ask at the station why it gave one UID twice:"
+        " is reported, the later one is in quarantine. Ask the station why it gave one UID twice:"
         " one of the two may be of another patient. Close the alarm when that is known."
     ),
 }
