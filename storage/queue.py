@@ -295,6 +295,13 @@ class Queue:
                 )
                 add_result(connection, held, answer, uid, 0, now)
 
+    def is_busy(self) -> bool:
+        """Return whether an image waits or is worked on."""
+        open_now = [JobState.PENDING, JobState.RUNNING]
+        query = select(job.c.id).where(job.c.state.in_(open_now)).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
     def counts(self) -> Counts:
         """Return how many jobs and deliveries stand in each state, zeros too."""
         with self._database.read() as connection:
