@@ -97,6 +97,7 @@ FUZZ = Fault(
     "changed PDUs and changed DICOM files",
     "the listener never ends; a file's child ends within 20 s",
     _of("properties/pixels_fuzz", "damaged_bytes_are_refused_or_read")
+    + _of("properties/listener_fuzz")
     + _of("properties/report_headers", "a_damaged_header_is_refused_by_name_or_reported"),
 )
 BOMB = Fault(
