@@ -13,6 +13,10 @@ TITLES: Mapping[str, str] = {
     AlarmKind.SCORE_DRIFT: "Probabilities have shifted",
     AlarmKind.LABEL_DRIFT: "Readers see it more or less often",
     AlarmKind.CALIBRATION: "Calibration in doubt",
+    AlarmKind.SILENCE: "A station is silent",
+    AlarmKind.CANARY: "The canary did not come through",
+    AlarmKind.CANDIDATE: "A bundle cannot be loaded",
+    AlarmKind.CERTIFICATE: "TLS files cannot be used",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -35,6 +39,22 @@ ADVICE: Mapping[str, str] = {
         "The report marks the finding and, unless the settings say otherwise, it flags no more."
         " Run a recalibration on the reviewed cases; what it makes begins without doubt when it is"
         " promoted. Where the reviews are known to be odd, lift the doubt with a reason."
+    ),
+    AlarmKind.SILENCE: (
+        "Look whether the station is in use, and whether it reaches the service: its network, its"
+        " AE title, its routing to the PACS. Images that it kept come when it sends again."
+    ),
+    AlarmKind.CANARY: (
+        "A known image did not come back as it is known: follow it from the listener over the"
+        " queue to the PACS on the pages, mend what stands still, and have the canary run again."
+    ),
+    AlarmKind.CANDIDATE: (
+        "The bundle that served before goes on. Look at the reason on the page Models; add the"
+        " bundle again from a sound copy, or train it anew."
+    ),
+    AlarmKind.CERTIFICATE: (
+        "The files before serve on until they end. Put a sound certificate, key and authority in"
+        " their place; they are read again without a restart."
     ),
 }
 
