@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +14,7 @@ TITLES: Mapping[str, str] = {
     AlarmKind.SCORE_DRIFT: "Probabilities have shifted",
     AlarmKind.LABEL_DRIFT: "Readers see it more or less often",
     AlarmKind.CALIBRATION: "Calibration in doubt",
-    AlarmKind.SILENCE: "A station is silent",
+    AlarmKind.SILENCE: "Nothing comes",
     AlarmKind.CANARY: "The canary did not come through",
     AlarmKind.CANDIDATE: "A bundle cannot be loaded",
     AlarmKind.CERTIFICATE: "TLS files cannot be used",
@@ -41,12 +42,14 @@ ADVICE: Mapping[str, str] = {
         " promoted. Where the reviews are known to be odd, lift the doubt with a reason."
     ),
     AlarmKind.SILENCE: (
-        "Look whether the station is in use, and whether it reaches the service: its network, its"
-        " AE title, its routing to the PACS. Images that it kept come when it sends again."
+        "Ask at the station: is it in use, and does it send here? Look at its network and at its"
+        " destination. The alarm closes with the next image; a station that was taken out of use is"
+        " let go after four weeks, and on a holiday it may be closed."
     ),
     AlarmKind.CANARY: (
-        "A known image did not come back as it is known: follow it from the listener over the"
-        " queue to the PACS on the pages, mend what stands still, and have the canary run again."
+        "A known image did not go through the whole way, or scored otherwise than it is known to."
+        " Until that is understood, do not rely on what the service says. The operating guide tells"
+        " what each reason asks for; `hilum schedule run canary` sends another."
     ),
     AlarmKind.CANDIDATE: (
         "The bundle that served before goes on. Look at the reason on the page Models; add the"
@@ -122,6 +125,15 @@ def _calibration(detail: Mapping[str, Any]) -> str:
     )
 
 
+def _silence(detail: Mapping[str, Any]) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(detail["last_at"]))
+    return f"The last image came at {since}; about {detail['expected']:.0f} should have come since."
+
+
+def _canary(detail: Mapping[str, Any]) -> str:
+    return f"Run {detail['run']}: {detail['reason']}"
+
+
 def _share(one: Mapping[str, float]) -> str:
     return f"{one['value']:.0%} ({one['low']:.0%} to {one['high']:.0%})"
 
@@ -135,4 +147,6 @@ _SAYS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     AlarmKind.SCORE_DRIFT: _score,
     AlarmKind.LABEL_DRIFT: _labels,
     AlarmKind.CALIBRATION: _calibration,
+    AlarmKind.SILENCE: _silence,
+    AlarmKind.CANARY: _canary,
 }

@@ -256,6 +256,7 @@ def _images() -> Select[Any]:
             result.c.id, result.c.status, result.c.reason_code, result.c.measures,
             result.c.created_at, model.c.digest, _station_name.label("station"),
             func.coalesce(image_header.c.view_position, "").label("view"),
+            study_header.c.study_id.label("listed"),
         )
         .join(instance, result.c.instance_id == instance.c.id)
         .outerjoin(model, model.c.version == result.c.bundle)
@@ -265,7 +266,7 @@ def _images() -> Select[Any]:
 
 
 def _watched(connection: Connection, rows: Sequence[AnyRow], serving: str | None) -> list[Watched]:
-    """Leave out what tells nothing: no measures, and not refused by its pixels."""
+    """Leave out what tells nothing: no measures, and not refused by its pixels; or a canary."""
     answers: dict[int, dict[str, float]] = {row.id: {} for row in rows}
     if rows:
         query = select(finding.c.result_id, finding.c.name, finding.c.probability)
@@ -275,7 +276,7 @@ def _watched(connection: Connection, rows: Sequence[AnyRow], serving: str | None
     for row in rows:
         refused = row.status == ResultStatus.NOT_ANALYSED and row.reason_code == NOT_FRONTAL
         digest = row.digest or serving
-        if digest is None or (row.measures is None and not refused):
+        if digest is None or row.listed is None or (row.measures is None and not refused):
             continue
         measures = json.loads(row.measures) if row.measures else {}
         found.append(
