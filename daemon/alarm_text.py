@@ -18,6 +18,8 @@ TITLES: Mapping[str, str] = {
     AlarmKind.CANARY: "The canary did not come through",
     AlarmKind.CANDIDATE: "A bundle cannot be loaded",
     AlarmKind.CERTIFICATE: "TLS files cannot be used",
+    AlarmKind.CONFLICT: "One UID, two images",
+    AlarmKind.STORAGE: "The storage needs care",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -58,6 +60,15 @@ ADVICE: Mapping[str, str] = {
     AlarmKind.CERTIFICATE: (
         "The files before serve on until they end. Put a sound certificate, key and authority in"
         " their place; they are read again without a restart."
+    ),
+    AlarmKind.CONFLICT: (
+        "Two different images came under one UID: both are kept, the second is in quarantine. Ask"
+        " the sender which one is right, and on the page Queue let it be classified or leave it."
+    ),
+    AlarmKind.STORAGE: (
+        "A check found the database or stored objects unsound. Look at `hilum check` and at the"
+        " disk; send lost images again from the PACS, and restore the database from its newest"
+        " sound backup where it is damaged, as the operating guide says."
     ),
 }
 
