@@ -9,6 +9,7 @@ import pytest
 
 from daemon.alarm_text import ADVICE, TITLES, says
 from daemon.watched import overview
+from storage.agreed import Agreed
 from storage.alarm_records import AlarmKind
 from storage.audit import Audit, AuditQuery
 from storage.doubts import Doubts
@@ -205,10 +206,10 @@ def test_readers_who_see_a_finding_more_often_alarm(ward: Ward) -> None:
 def test_readers_who_differ_are_left_out(ward: Ward) -> None:
     ids = ward.answer([({"size": 14.0}, {"pneumonia": 0.6})])
     ward.review({ids[0]: True})
-    assert len(Watching(ward.storage.database).said(ward.version)) == 1
+    assert len(Agreed(ward.storage.database).said(ward.version)) == 1
     with ward.storage.database.write() as connection:
         connection.exec_driver_sql(
             "INSERT INTO label SELECT 2, instance_id, finding, 2, 0, login, review_id, source, "
             "labelled_at FROM label"
         )
-    assert Watching(ward.storage.database).said(ward.version) == ()
+    assert Agreed(ward.storage.database).said(ward.version) == ()
