@@ -112,9 +112,11 @@ def test_a_program_reads_and_acts(ward: Ward, pages: Pages) -> None:
     assert watched["stations"][0]["station"] == "CR1"
     doubted = next(one for one in watched["findings"] if one["doubt"])
     assert doubted["name"] == "pneumonia"
-    few = program.post("/api/v1/watching/stations/accept", json={"station": "CR1"})
-    assert few.status_code == 409
-    assert "at least 200" in few.json()["detail"]
+    unknown = program.post("/api/v1/watching/stations/accept", json={"station": "XX9"})
+    assert unknown.status_code == 404
+    # no drift is open now: all images that there are
+    taken = program.post("/api/v1/watching/stations/accept", json={"station": "CR1"})
+    assert taken.json() == {"station": "CR1", "images": 250}
     lift = {"digest": ward.digest, "finding": "pneumonia", "reason": "known"}
     assert program.post("/api/v1/watching/findings/lift", json=lift).status_code == 200
     assert program.post("/api/v1/watching/findings/lift", json=lift).status_code == 404
