@@ -16,6 +16,10 @@ TITLES: Mapping[str, str] = {
     AlarmKind.CALIBRATION: "Calibration in doubt",
     AlarmKind.SILENCE: "Nothing comes",
     AlarmKind.CANARY: "The canary did not come through",
+    AlarmKind.CANDIDATE: "A bundle cannot be loaded",
+    AlarmKind.CERTIFICATE: "TLS files cannot be used",
+    AlarmKind.CONFLICT: "One UID, two images",
+    AlarmKind.STORAGE: "The storage needs care",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -48,6 +52,23 @@ ADVICE: Mapping[str, str] = {
         "A known image did not go through the whole way, or scored otherwise than it is known to."
         " Until that is understood, do not rely on what the service says. The operating guide tells"
         " what each reason asks for; `hilum schedule run canary` sends another."
+    ),
+    AlarmKind.CANDIDATE: (
+        "The bundle that served before goes on. Look at the reason on the page Models; add the"
+        " bundle again from a sound copy, or train it anew."
+    ),
+    AlarmKind.CERTIFICATE: (
+        "The files before serve on until they end. Put a sound certificate, key and authority in"
+        " their place; they are read again without a restart."
+    ),
+    AlarmKind.CONFLICT: (
+        "Two different images came under one UID: both are kept, the second is in quarantine. Ask"
+        " the sender which one is right, and on the page Queue let it be classified or leave it."
+    ),
+    AlarmKind.STORAGE: (
+        "A check found the database or stored objects unsound. Look at `hilum check` and at the"
+        " disk; send lost images again from the PACS, and restore the database from its newest"
+        " sound backup where it is damaged, as the operating guide says."
     ),
 }
 

@@ -77,8 +77,8 @@ class Scheduler:
             self._log.warning(Event.RUN_PUT_BACK, run=run_id)
         for run in self.startable():
             self._start(run)
-        self._watch.step()
         self._conductor.step()
+        self._watch.step()
 
     def make_due(self) -> None:
         """Make the runs of what came due since the schedules were last looked at."""
