@@ -24,7 +24,7 @@ from pynetdicom.events import Event as DicomEvent
 
 from daemon import admission, contexts, listener_care, logs, process
 from daemon.commitment import Receiver
-from daemon.door import Door, Request
+from daemon.door import Door, Request, host_of
 from daemon.errors import CannotListen, CertificateUnusable
 from daemon.events import Event
 from daemon.file_header import file_header
@@ -149,11 +149,15 @@ class Listener:
             self._settings,
             admission.Caller(request.calling_ae, request.called_ae, address, request.certificate),
             open_now=len(there) + 1,
-            open_there=there.count(address) + 1,
+            open_there=there.count(host_of(request.address)) + 1,
         )
         if rejection is None:
-            self._server.admit(request)
-            return None
+            try:
+                self._server.admit(request)
+            except RuntimeError:  # the system gives no further thread
+                rejection = admission.LIMIT_EXCEEDED
+            else:
+                return None
         if self.tally.note(request.calling_ae, address, rejection.reason):
             self._log.warning(
                 Event.ASSOCIATION_REJECTED, calling_ae=request.calling_ae, peer=address,

@@ -10,7 +10,7 @@ from typing import Any
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationServer, RequestHandler
 
-from daemon.door import Request
+from daemon.door import Request, host_of
 from daemon.transport import Budget, Limits, Wire
 
 BACKLOG = 128  # connections that wait for the door
@@ -48,13 +48,13 @@ class Server(AssociationServer):  # type: ignore[misc]
     def admit(self, request: Request) -> None:
         """Make an association of a request, and start its threads."""
         opened = _Usher(request, self).association
-        self._open.append((opened, request.address[0]))
+        self._open.append((opened, host_of(request.address)))
         self.service_actions()  # now and then, a collection: associations are cycles
 
     def open_now(self) -> list[str]:
-        """Return the address of each association that is open."""
+        """Return whose share each association that is open counts to."""
         self._open = [one for one in self._open if _lives(one[0])]
-        return [address for _, address in self._open]
+        return [host for _, host in self._open]
 
     def drain(self, seconds: float) -> None:
         """Let the open associations end for so long, then abort the rest."""

@@ -55,30 +55,36 @@ CONFLICT = Fault(
 SLOW_PEER = Fault(
     "peers that dribble: 12 send three bytes, others a byte each half second",
     "a good peer is done within 1 s of its usual time; threads and sockets go back to before",
-    (
-        "tests/integration/test_listener.py::test_a_pdu_that_does_not_come_to_its_end_is_not_awaited",
-    ),
-)
+    ("tests/faults/test_listener_held.py::test_peers_that_dribble",
+     "tests/faults/test_listener_held.py::test_bare_connections_cost_no_thread_and_are_bounded",
+     "tests/integration/test_listener.py::test_a_pdu_that_does_not_come_to_its_end_is_not_awaited"),
+)  # fmt: skip
 HUGE_PDU = Fault(
     "a PDU header that announces 4 GiB; fragments without end",
     "less than 8 MiB more memory; the connection is closed",
-    ("tests/integration/test_listener.py::test_a_header_that_announces_4_gib_is_not_believed",),
-)
+    ("tests/faults/test_listener_held.py::test_what_has_no_end",
+     "tests/faults/test_listener_held.py::test_a_second_message_waits_for_the_first",
+     "tests/integration/test_listener.py::test_a_header_that_announces_4_gib_is_not_believed"),
+)  # fmt: skip
 SILENT_TLS = Fault(
     "a TLS client that says nothing",
     "ten echoes beside it, each answered within 2 s",
+    ("tests/faults/test_listener_held.py::test_a_tls_client_that_says_nothing",),
 )
 FLOOD = Fault(
     "1,000 associations at 50 a second where 20 are allowed",
     "20 served, the others rejected at once; less than 200 MiB more memory",
-    (
-        "tests/integration/test_listener.py::test_an_association_over_the_limit_is_rejected_and_the_others_go_on",
-    ),
-)
+    ("tests/faults/test_listener_held.py::test_associations_over_the_limit",
+     "tests/integration/test_listener.py::test_an_association_over_the_limit_is_rejected_and_the_others_go_on"),
+)  # fmt: skip
 FUZZ = Fault(
     "changed PDUs and changed DICOM files",
     "the listener never ends; a file's child ends within 20 s",
-    ("tests/properties/test_pixels_fuzz.py", "tests/properties/test_headers.py"),
+    (
+        "tests/properties/test_listener_fuzz.py",
+        "tests/properties/test_pixels_fuzz.py",
+        "tests/properties/test_headers.py",
+    ),
 )
 BOMB = Fault(
     "nested sequences, a deflate bomb, huge rows x columns x frames",
@@ -88,8 +94,10 @@ BOMB = Fault(
 HOSTILE_TEXT = Fault(
     "UIDs and names that are paths, commands or scripts",
     "0 escapes in files, pages and reports",
-    ("tests/integration/test_listener.py::test_a_uid_that_is_none_is_refused",),
-)
+    ("tests/integration/test_listener.py::test_a_uid_that_is_none_is_refused",
+     "tests/integration/test_listener.py::test_a_hostile_ae_title_is_rejected_and_breaks_nothing",
+     "tests/unit/test_turned_away.py::test_the_page_shows_it_and_runs_no_script"),
+)  # fmt: skip
 CRASHING_IMAGE = Fault(
     "one image of 100 crashes or hangs the decoder",
     "99 reported, 1 quarantined after three attempts",
@@ -136,9 +144,11 @@ DAMAGED_MODEL = Fault(
      "tests/unit/test_bundle.py"),
 )  # fmt: skip
 WRONG_TLS = Fault(
-    "TLS 1.0 and 1.1; no certificate, a stranger's, an expired one",
+    "TLS 1.0 and 1.1; no certificate, a stranger's, an expired one, another AE title's",
     "refused",
-)
+    ("tests/integration/test_tls.py::test_a_wrong_certificate_is_refused",
+     "tests/integration/test_tls.py::test_old_tls_is_refused"),
+)  # fmt: skip
 PAGES = Fault(
     "pages without a CSRF token, with a fixed session, 1,000 log-ins, every route by every role",
     "0 unauthorised reads or changes",
