@@ -28,6 +28,9 @@ def _product() -> str:
     return table(("what", "value"), rows)
 
 
+FIND = "Study Root Query/Retrieve Information Model - FIND"
+
+
 def _services() -> str:
     """The overview: each SOP class with its roles."""
     proposed = {*contexts.REPORT_FORMS, *contexts.HEAT_MAPS.values()}
@@ -38,6 +41,7 @@ def _services() -> str:
             for uid, name in contexts.NAMES.items()
         ),
         ("Storage Commitment Push Model", contexts.STORAGE_COMMITMENT, "where set", ""),
+        (FIND, contexts.STUDY_ROOT_FIND, "for the canary", ""),
     ]
     return table(("SOP class", "UID", "SCU", "SCP"), rows)
 
@@ -92,6 +96,7 @@ def _proposed() -> str:
             "`pacs.storage_commitment`; on an association of its own",
         ),
         ("Verification", contexts.VERIFICATION, syntaxes, "SCU", "`hilum check`"),
+        (FIND, contexts.STUDY_ROOT_FIND, syntaxes, "SCU", "what became of the canary's report"),
     ]  # fmt: skip
     return table(("abstract syntax", "UID", "transfer syntaxes", "role", "when"), rows)
 

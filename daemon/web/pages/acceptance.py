@@ -14,8 +14,8 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from daemon.web.acceptance_acts import CommandFailed, command
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Administrator, Person, Radiologist, Role, allow
+from daemon.web.context import Here, Site
 from daemon.web.told import go_on
 from storage.acceptance import Acceptances
 from storage.acceptance_records import ANY, AcceptanceId, AcceptanceState, AcceptanceTest
@@ -25,9 +25,6 @@ from storage.ledger import Ledger
 
 router = APIRouter(prefix="/acceptance", include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
-Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST))]
 Either = Annotated[Person, Depends(allow(Role.RADIOLOGIST, Role.ADMINISTRATOR))]
 Text = Annotated[str, Form(max_length=64)]
 Share = Annotated[float, Form(gt=0, lt=1)]
@@ -83,7 +80,7 @@ def show(request: Request, number: int, here: Here, person: Either) -> Response:
 
 
 @router.get("/{number}/next")
-def next_case(number: int, here: Here, person: Reader) -> Response:
+def next_case(number: int, here: Here, person: Radiologist) -> Response:
     """Go to the first study that is to be read yet, else to the list."""
     for one in Acceptances(here.database).reading_list(AcceptanceId(number), person.account):
         if one.read_at is None:
