@@ -72,12 +72,22 @@ CONFLICT = Fault(
 SLOW_PEER = Fault(
     "peers that dribble: 12 send three bytes, others a byte each half second",
     "a good peer is done within 1 s of its usual time; threads and sockets go back to before",
-    _of("faults/listener_held", "peers_that_dribble"),
+    _of(
+        "faults/listener_held",
+        "peers_that_dribble",
+        "bare_connections_cost_no_thread_and_are_bounded",
+    )
+    + _of("integration/listener", "a_pdu_that_does_not_come_to_its_end_is_not_awaited"),
 )
 HUGE_PDU = Fault(
     "a PDU header that announces 4 GiB; fragments without end",
     "less than 8 MiB more memory; the connection is closed",
-    _of("faults/listener_held", "what_has_no_end"),
+    _of(
+        "faults/listener_held",
+        "what_has_no_end",
+        "a_second_message_waits_for_the_first",
+    )
+    + _of("integration/listener", "a_header_that_announces_4_gib_is_not_believed"),
 )
 SILENT_TLS = Fault(
     "a TLS client that says nothing",
@@ -87,10 +97,10 @@ SILENT_TLS = Fault(
 FLOOD = Fault(
     "1,000 associations at 50 a second where 20 are allowed",
     "20 served, the others rejected at once; less than 200 MiB more memory",
-    _of(
-        "faults/listener_held",
-        "associations_over_the_limit",
-        "bare_connections_cost_no_thread_and_are_bounded",
+    _of("faults/listener_held", "associations_over_the_limit")
+    + _of(
+        "integration/listener",
+        "an_association_over_the_limit_is_rejected_and_the_others_go_on",
     ),
 )
 FUZZ = Fault(
@@ -114,7 +124,12 @@ BOMB = Fault(
 HOSTILE_TEXT = Fault(
     "UIDs and names that are paths, commands or scripts",
     "0 escapes in files, pages and reports",
-    _of("integration/listener", "a_uid_that_is_none_is_refused")
+    _of(
+        "integration/listener",
+        "a_uid_that_is_none_is_refused",
+        "a_hostile_ae_title_is_rejected_and_breaks_nothing",
+    )
+    + _of("unit/turned_away", "the_page_shows_it_and_runs_no_script")
     + _of("unit/web_accounts", "script_tags_in_names_are_text")
     + _of("acceptance/pages_viewer", "a_hostile_name_is_text"),
 )
@@ -177,7 +192,7 @@ DAMAGED_MODEL = Fault(
     + _of("unit/bundle"),
 )
 WRONG_TLS = Fault(
-    "TLS 1.0 and 1.1; no certificate, a stranger's, an expired one",
+    "TLS 1.0 and 1.1; no certificate, a stranger's, an expired one, another AE title's",
     "refused",
     _of("integration/tls", "old_tls_is_refused", "a_wrong_certificate_is_refused"),
 )
