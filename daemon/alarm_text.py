@@ -18,8 +18,8 @@ TITLES: Mapping[str, str] = {
     AlarmKind.CANARY: "The canary did not come through",
     AlarmKind.CANDIDATE: "A bundle cannot be loaded",
     AlarmKind.CERTIFICATE: "TLS files cannot be used",
-    AlarmKind.CONFLICT: "One UID, two images",
-    AlarmKind.STORAGE: "The storage needs care",
+    AlarmKind.STORAGE: "What is stored is damaged or lost",
+    AlarmKind.CONFLICT: "Two images under one UID",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -61,14 +61,16 @@ ADVICE: Mapping[str, str] = {
         "The files before serve on until they end. Put a sound certificate, key and authority in"
         " their place; they are read again without a restart."
     ),
-    AlarmKind.CONFLICT: (
-        "Two different images came under one UID: both are kept, the second is in quarantine. Ask"
-        " the sender which one is right, and on the page Queue let it be classified or leave it."
-    ),
     AlarmKind.STORAGE: (
-        "A check found the database or stored objects unsound. Look at `hilum check` and at the"
-        " disk; send lost images again from the PACS, and restore the database from its newest"
-        " sound backup where it is damaged, as the operating guide says."
+        "Look at the disk. Images that are damaged or lost: have the PACS send them again, which"
+        " heals them, or restore their files. A damaged database: stop the service, and restore a"
+        " backup by `hilum db restore`. The alarm closes when `hilum schedule run check` finds all"
+        " sound."
+    ),
+    AlarmKind.CONFLICT: (
+        "Other pixels came under a SOP Instance UID that was known. Both files are kept; the first"
+        " is reported, the later one is in quarantine. Ask the station why it gave one UID twice:"
+        " one of the two may be of another patient. Close the alarm when that is known."
     ),
 }
 

@@ -1,8 +1,8 @@
 """The DICOM listener: a C-STORE is answered 0000H only when the image is durable.
 
-The order of events is the promise of the service::
+The order of events is the promise of the service; docs/reliability.md numbers it::
 
-    admission -> UID -> file (fsync) -> row and job (COMMIT) -> 0000H
+    1 admission -> 2 UID -> 3 file (fsync) -> 4 row and job (COMMIT) -> 5 0000H
 
 Nothing here reads a dataset; its bytes go to the disk as they came.
 """
@@ -229,7 +229,7 @@ class Listener:
         request = event.request
         uid = str(request.AffectedSOPInstanceUID or "")
         sop_class = str(request.AffectedSOPClassUID or "")
-        if not _UID.fullmatch(uid) or uid == unruly.NO_UID:
+        if not _UID.fullmatch(uid) or uid == unruly.NO_UID:  # 2
             log.warning(Event.INSTANCE_REFUSED, status="0117", reason="the UID is not a UID")
             return INVALID_SOP_INSTANCE
         if sop_class != event.context.abstract_syntax:
@@ -248,8 +248,8 @@ class Listener:
             return OUT_OF_RESOURCES
         dataset = request.DataSet.getvalue()
         transfer_syntax = str(event.context.transfer_syntax)
-        stored = self._objects.put(file_header(sop_class, uid, transfer_syntax), dataset)
-        acceptance = self._queue().accept(
+        stored = self._objects.put(file_header(sop_class, uid, transfer_syntax), dataset)  # 3
+        acceptance = self._queue().accept(  # 4
             Arrival(
                 sop_instance_uid=uid,
                 sop_class_uid=sop_class,
@@ -269,7 +269,7 @@ class Listener:
             sop_instance=uid, sha256=stored.sha256, size_bytes=stored.size_bytes,
             transfer_syntax=transfer_syntax,
         )  # fmt: skip
-        return SUCCESS
+        return SUCCESS  # 5
 
 
 def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:

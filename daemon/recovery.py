@@ -25,7 +25,8 @@ HASHING_S = 2.0  # the modalities wait; what is not hashed by then is when it is
 
 
 def recover(settings: Settings) -> None:
-    """Bring the storage into order after whatever ended the last run.
+    """Bring the storage into order after whatever ended the last run: step 8 of
+    docs/reliability.md, under the lock on the root.
 
     Raises StorageError where it cannot be used.
     """
