@@ -1,4 +1,5 @@
-"""The delivery process: one thread to each PACS, one more for its commitment, one for retention."""
+"""The delivery process: one thread to each PACS, one more for its commitment, one for retention,
+one that checks the audit trail, and one that sends it to a collector."""
 
 from __future__ import annotations
 
@@ -11,9 +12,12 @@ from typing import Protocol
 from pynetdicom import _config
 
 from daemon import logs, process
+from daemon.audit.checker import Checker
+from daemon.audit.sender import Sender
 from daemon.commitment import Notary
 from daemon.courier import Courier
 from daemon.events import Event
+from daemon.renewal import Renewal
 from daemon.retention import Sweeper
 from daemon.settings import Settings
 from storage.commitments import Commitments
@@ -92,9 +96,14 @@ def _duties(
             yield Notary(pacs, own_ae, commitments), stored
         else:
             commitments.waive(pacs.name)
+    if any(pacs.tls for pacs in settings.pacs):
+        yield Renewal(settings.pacs, database), process.Bell()
     if settings.storage.retention_days:
         kept = settings.training.keep_labelled_days
         yield (
             Sweeper(settings.storage.retention_days, database, objects, kept),
             process.Bell(),
         )
+    yield Checker(database, settings.audit.check_days), process.Bell()
+    if settings.audit.host is not None:
+        yield Sender(settings, database), process.Bell()

@@ -5,15 +5,23 @@ from __future__ import annotations
 import time
 
 from daemon import logs
+from daemon.alarms import Bell
+from daemon.care import tell_objects
 from daemon.events import Event
 from daemon.settings import Settings
+from storage.audit import Audit
+from storage.care import unsound_within
 from storage.database import open_database
 from storage.errors import StorageError
 from storage.objects import ObjectStore
 from storage.outbox import Outbox
+from storage.people import Action
 from storage.queue import Queue
 from storage.studies import Studies
+from storage.trail import SERVICE
 from storage.trials import Trials
+
+HASHING_S = 2.0  # the modalities wait; what is not hashed by then is when it is used
 
 
 def recover(settings: Settings) -> None:
@@ -40,13 +48,9 @@ def recover(settings: Settings) -> None:
     released = queue.release_all(now) + outbox.reset_sending()
     if released:
         log.warning(Event.CLAIMS_RELEASED, process="all", count=released)
-    for sha256 in [
-        *queue.open_objects(),
-        *Studies(database).open_objects(),
-        *outbox.open_objects(),
-    ]:
-        if not objects.exists(sha256):
-            log.error(Event.OBJECT_LOST, sha256=sha256)
+    needed = [*outbox.open_objects(), *Studies(database).open_objects(), *queue.open_objects()]
+    tell_objects(Bell(database), unsound_within(objects, needed, HASHING_S), now)
+    Audit(database).append(SERVICE, Action.SERVICE_STARTED, at=time.time())
     database.close()
 
 
@@ -58,10 +62,14 @@ class Claims:
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
         self._trials = Trials(self._database)
 
-    def release(self, role: str, owner: str) -> int:
+    def stopped(self) -> None:
+        """Note that the service has ended in order."""
+        Audit(self._database).append(SERVICE, Action.SERVICE_STOPPED, at=time.time())
+
+    def release(self, role: str, owner: str, because: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""
         if role == "worker":
-            return self._queue.release(owner, time.time())
+            return self._queue.release(owner, time.time(), because)
         return self._outbox.release(owner) if role == "delivery" else 0
 
     def overdue(self) -> set[str]:

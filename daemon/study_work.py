@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from classifier.classify import Classifier
 from daemon import logs, process
 from daemon.events import Event
-from daemon.image_work import LEASE_S, RETRY_S
+from daemon.image_work import LEASE_S, NO_SPACE_S, RETRY_S
 from daemon.one_model import others, without
 from daemon.report import Device
 from daemon.report.reviewed import is_corrected, is_positive
 from daemon.report.study import build_reading, build_study
 from daemon.settings import Settings
 from storage.database import Database
-from storage.errors import LostClaim, SyncFailed
+from storage.errors import LostClaim, OutOfSpace, SyncFailed
 from storage.objects import ObjectStore, RecentObjects
 from storage.records import AnsweredInstance, StudyJob
 from storage.studies import Studies
@@ -61,8 +61,9 @@ class StudyWork:
                 study = without(study, mixed)
                 made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
             flagged = _is_flagged(study)
-            send = flagged or chosen.send_negative or study.sent
-            pacs = [one.name for one in self._settings.pacs if send]
+            send = flagged or chosen.send_negative or study.sent or study.canary
+            to = self._settings.canary_pacs if study.canary else self._settings.pacs
+            pacs = [one.name for one in to if send]
             self._studies.reported(study, made.stored(self._objects, now), pacs, now)
             self._bells.ring("delivery")
             log.info(
@@ -75,6 +76,9 @@ class StudyWork:
             log.warning(Event.CLAIM_LOST)
         except SyncFailed:
             raise
+        except OutOfSpace as error:
+            self._studies.put_back(study, now + NO_SPACE_S)
+            log.warning(Event.REPORT_FAILED, **logs.whereabouts(error))
         except Exception as error:  # noqa: BLE001 - the next study must not suffer from this one
             where = logs.whereabouts(error)
             log.error(Event.REPORT_FAILED, **where)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from daemon import logs, process
 from daemon.events import Event
+from daemon.limits import why_ended
 from daemon.settings import Settings
 from storage.errors import StorageError
 from storage.root import lock_root
@@ -59,10 +60,12 @@ class Supervisor:
         self._settings = settings
         self._log = logs.get()
         workers = [Child("worker", f"worker-{n}") for n in range(settings.classifier.workers)]
-        roles = ("listener", "delivery", "web", "scheduler")
-        listener, *others = (Child(role, role) for role in roles)
+        several = range(1, settings.dicom.listeners)
+        listeners = [Child("listener", "listener"),
+                     *(Child("listener", f"listener-{n + 1}") for n in several)]  # fmt: skip
+        others = [Child(role, role) for role in ("delivery", "web", "scheduler")]
         self._shadow = Child("shadow", "shadow", wanted=False)  # while a candidate is in its trial
-        self._children = [listener, *workers, *others, self._shadow]
+        self._children = [*listeners, *workers, *others, self._shadow]
         self._life_read, self._life_write = os.pipe()
         self._bells = process.Bells(
             [*(worker.owner for worker in workers), *(f"delivery-{p.name}" for p in settings.pacs)]
@@ -112,7 +115,7 @@ class Supervisor:
                 Event.PROCESS_DIED, process=child.owner, status=status,
                 lived_s=round(lived_s, 1), restart_in_s=wait_s,
             )  # fmt: skip
-            self._release(child)
+            self._release(child, why_ended(status))
         if child.wanted and now >= child.not_before:
             self._start(child, now)
 
@@ -133,11 +136,11 @@ class Supervisor:
         serve_role = import_module(f"daemon.{child.role}").serve
         sys.exit(serve_role(self._settings, stop, child.owner, self._bells))
 
-    def _release(self, child: Child) -> None:
+    def _release(self, child: Child, because: str) -> None:
         """Give back at once what a dead process had claimed."""
         try:
             with self._claims() as claims:
-                released = claims.release(child.role, child.owner)
+                released = claims.release(child.role, child.owner, because)
         except StorageError as error:
             # The lease will run out, and _check_leases does the same then
             self._log.error(Event.FAULT, **logs.whereabouts(error))
@@ -183,6 +186,11 @@ class Supervisor:
                 self._log.error(Event.PROCESS_KILLED, pid=one.pid)
                 one.kill()
                 one.join()
+        try:
+            with self._claims() as claims:
+                claims.stopped()
+        except StorageError as error:
+            self._log.error(Event.FAULT, **logs.whereabouts(error))
         self._log.info(Event.SERVICE_STOPPED)
 
 

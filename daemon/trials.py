@@ -15,11 +15,12 @@ from daemon.trial_figures import figures, objections
 from storage.bundles import ModelState
 from storage.database import Database
 from storage.errors import Refused
-from storage.ledger import NO_REASON, SERVICE, Ledger
+from storage.ledger import NO_REASON, Ledger
 from storage.runs import Runs
 from storage.schedule_records import RunState
 from storage.shadow import Shadow
 from storage.shadow_records import Trial, TrialState
+from storage.trail import SERVICE
 from storage.trials import Trials
 
 CHANGED = "What serves, or a threshold, is no longer what it was when the trial began."

@@ -16,6 +16,11 @@ class AlarmKind(StrEnum):
     LABEL_DRIFT = "label_drift"  # nor the share of a finding that its readers see
     CANDIDATE = "candidate"  # a bundle that was to serve, or to be tried, cannot be loaded
     CALIBRATION = "calibration"  # reviews say that a finding's probabilities do not hold
+    SILENCE = "silence"  # a station sends nothing that should have
+    CANARY = "canary"  # the known image did not come through as it is known
+    CERTIFICATE = "certificate"  # newer files of TLS cannot be used; those before are
+    STORAGE = "storage"  # the database is damaged, or stored objects are damaged or lost
+    CONFLICT = "uid_conflict"  # other pixels came under a known SOP Instance UID
 
 
 class AlarmState(StrEnum):

@@ -74,7 +74,7 @@ def insert_job(
 def claimable(now: float, *, fresh: bool = False) -> Select[Any]:
     """Select the job to claim, with its instance, locked where rows can be locked."""
     query = (
-        select(job.c.id, job.c.attempts, job.c.token, *INSTANCE_COLUMNS)
+        select(job.c.id, job.c.attempts, job.c.token, job.c.reason, *INSTANCE_COLUMNS)
         .join(instance, job.c.instance_id == instance.c.id)
         .where(job.c.state == JobState.PENDING, job.c.not_before <= now)
     )
@@ -96,6 +96,7 @@ def give_up(
     reason_code: str | None,
     reason: str | None,
     not_before: float = 0,
+    attempts: int | None = None,
 ) -> None:
     """End a claim. The token is the fence: whoever took over since has a larger one."""
     changed = connection.execute(
@@ -108,6 +109,7 @@ def give_up(
             reason_code=reason_code,
             reason=None if reason is None else cut(reason),
             changed_at=now,
+            attempts=claim.attempts if attempts is None else attempts,
             **NO_CLAIM,
         )
     )
@@ -120,12 +122,17 @@ def release_claims(
     jobs: ColumnElement[bool],
     studies: ColumnElement[bool],
     now: float,
+    because: str,
 ) -> int:
-    """Put back the claims that the two conditions select; return how many."""
+    """Put back the claims that the two conditions select; return how many.
+
+    `because`: why who held them does so no longer.
+    """
+    said = {"reason_code": WORKER_DIED, "reason": cut(because)}
     released_jobs = connection.execute(
         update(job)
         .where(job.c.state == JobState.RUNNING, jobs)
-        .values(state=JobState.PENDING, not_before=0, changed_at=now, **NO_CLAIM)
+        .values(state=JobState.PENDING, not_before=0, changed_at=now, **said, **NO_CLAIM)
     )
     claimed = (study.c.state == StudyState.REPORTING) & studies
     # A study whose report kills every worker must not go round for ever.

@@ -67,6 +67,16 @@ class ReportSettings(Section):
     send_negative: bool = Field(True, description="Whether studies with no finding are sent.")
 
 
+class WatchSettings(Section):
+    """What is watched, and what an alarm does."""
+
+    broken_calibration: Literal["stop", "mark"] = Field(
+        "stop",
+        description="What becomes of a finding whose probabilities do not hold, by reviews: the"
+        " report says so and it flags no more, or the report says so alone.",
+    )
+
+
 class TrainingSettings(Section):
     """Learning from reviews; what is to run when is on the page Schedules."""
 

@@ -50,7 +50,7 @@ session = Table(
     time("created_at"),
     time("seen_at"),
     Column("address", String(64), nullable=False),
-    Column("filters", Text, nullable=False, server_default=""),  # of the worklist, as JSON
+    Column("filters", Text, nullable=False, server_default=""),  # of a page, as JSON
     Column("told", String(255), nullable=False, server_default=""),  # for the next page to say
     UniqueConstraint("token_sha256"),
     Index(None, "account_id"),
@@ -88,6 +88,17 @@ audit = Table(
     Index(None, "actor", "id"),
     Index(None, "action", "id"),
     Index(None, "subject", "id"),
+)
+
+# How far the trail was checked, and sent.
+audit_mark = Table(
+    "audit_mark",
+    metadata,
+    Column("name", String(16), primary_key=True),  # a Mark
+    Column("row_id", Integer, nullable=False),  # the last that it covers, 0 for none
+    Column("sha256", String(64), nullable=False),  # which that row had
+    time("at"),
+    Column("broken", Integer),  # the row that was found not to be what was written
 )
 
 # The trail is appended to and never changed; the chain of hashes shows who got around this.

@@ -1,4 +1,5 @@
-"""kill -9 in each stage of a recalibration: computed, written, registered; one candidate in the end.
+"""kill -9 in each stage of a recalibration: computed, written, registered; one candidate all the
+same.
 
 Between the gate's judgement and the end of the run: tests/integration/test_learning_runs.py.
 """

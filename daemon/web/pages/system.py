@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from daemon.audit.standing import look_at_audit
 from daemon.check_storage import look_at_database, look_at_reports, look_at_storage
 from daemon.web import machine
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Administrator
+from daemon.web.context import Here, Site
 from daemon.web.integrity import look_at_images, look_at_objects
 from storage.ledger import Ledger
 from storage.traffic import traffic
 from storage.workers import Workers
 
 router = APIRouter(include_in_schema=False)
-
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 
 
 @router.get("/system")
@@ -46,6 +44,7 @@ def _live(here: Site) -> dict[str, Any]:
         "findings": [
             look_at_storage(here.settings),
             look_at_reports(here.settings, here.database),
+            look_at_audit(here.settings, here.database, here.clock()),
             look_at_images(here),
         ],
         "serving": Ledger(here.database).serving(),
