@@ -25,7 +25,7 @@ from tests.loop import small_bundle
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_recalibration_killed_in_each_stage_ends_in_one_candidate(tmp_path: Path) -> None:
     bundle = small_bundle(tmp_path / "bundle")
     hospital = open_hospital(tmp_path, 7, bundle, training={"gate_min_cases": 5})
@@ -37,7 +37,7 @@ def test_a_recalibration_killed_in_each_stage_ends_in_one_candidate(tmp_path: Pa
 
     def killed(when: Callable[[], object]) -> None:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            until(lambda: process.poll() is not None or when(), 150, 0.001)
+            until(lambda: process.poll() is not None or when(), 400, 0.001)
             process.kill()
         assert runs.put_back(time.time() + 60) == (number,)
         with hospital.database.write() as connection:  # the time brought forward, and no give-up
