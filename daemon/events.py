@@ -16,6 +16,7 @@ class Event(StrEnum):
     PROCESS_KILLED = "process.killed"  # it held a claim past its lease
     DATABASE_OPENED = "database.opened"
     DATABASE_MIGRATED = "database.migrated"
+    DATABASE_DAMAGED = "database.damaged"  # a check found it
     CLAIMS_RELEASED = "claims.released"
     OBJECT_LOST = "object.lost"
     OBJECT_DAMAGED = "object.damaged"  # its bytes are no longer those that came

@@ -49,7 +49,9 @@ KINDS = {
     RunKind.RECALIBRATE: "daemon.run_learning",
     RunKind.RETRAIN: "daemon.run_learning",
     RunKind.EVALUATE: "daemon.run_evaluation",
+    RunKind.DRIFT: "daemon.run_drift",
     RunKind.CANARY: "daemon.run_canary",
+    RunKind.CHECK: "daemon.run_check",
 }
 # A backup holds a lock that writers wait for; a canary measures what the service takes.
 AT_ONCE = (RunKind.BACKUP, RunKind.CANARY)

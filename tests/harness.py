@@ -111,11 +111,13 @@ class Service:
     port: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
     module: str = "daemon"  # that runs as the command `hilum`
+    within: tuple[str, ...] = ()  # a command that runs it, as one that gives it a disk of its own
 
     def start(self, environment: dict[str, str] | None = None, *, ready: bool = True) -> Service:
         self.log = []
+        hilum = (*self.within, sys.executable, "-m", self.module)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", self.module, "serve", "--config", str(self.config)],
+            [*hilum, "serve", "--config", str(self.config)],
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             env={**os.environ, **(environment or {})},
         )  # fmt: skip

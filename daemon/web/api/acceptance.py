@@ -9,14 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from daemon.web.access import AdminWriter, Person, Role, Scope, allow
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from storage.acceptance import Acceptances
 from storage.acceptance_records import AcceptanceId, AcceptanceState
 from storage.errors import NotFound
 
 router = APIRouter(prefix="/api/v1/acceptance", tags=["acceptance"])
 
-Here = Annotated[Site, Depends(site)]
 Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=(Scope.STUDIES, Scope.REVIEWS)))]
 
 

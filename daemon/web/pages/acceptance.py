@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from daemon.web.acceptance_acts import CommandFailed, command
 from daemon.web.access import Administrator, Person, Radiologist, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.told import go_on
 from storage.acceptance import Acceptances
 from storage.acceptance_records import ANY, AcceptanceId, AcceptanceState, AcceptanceTest
@@ -25,7 +25,6 @@ from storage.ledger import Ledger
 
 router = APIRouter(prefix="/acceptance", include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
 Either = Annotated[Person, Depends(allow(Role.RADIOLOGIST, Role.ADMINISTRATOR))]
 Text = Annotated[str, Form(max_length=64)]
 Share = Annotated[float, Form(gt=0, lt=1)]
