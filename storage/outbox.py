@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, update
 
-from storage.database import Database
+from storage.database import Database, unheld
 from storage.errors import LostClaim
 from storage.jobs import NO_CLAIM, hold_by_hand
 from storage.records import (
@@ -50,7 +50,7 @@ class Outbox:
             if connection.execute(_claimable(pacs, 1, now)).first() is None:
                 return []
         with self._database.write() as connection:
-            rows = connection.execute(_claimable(pacs, limit, now)).all()
+            rows = connection.execute(unheld(_claimable(pacs, limit, now), delivery)).all()
             connection.execute(
                 update(delivery)
                 .where(delivery.c.id.in_([row.id for row in rows]))
@@ -291,7 +291,6 @@ def _claimable(pacs: str, limit: int, now: float) -> Select[Any]:
         .where(~_held_back())
         .order_by(delivery.c.next_attempt_at, delivery.c.id)
         .limit(limit)
-        .with_for_update(of=delivery, skip_locked=True)
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Column, Select, delete, func, select, true, union_all, update
 
-from storage.database import Database
+from storage.database import Database, unheld
 from storage.errors import NotFound
 from storage.headers import Headers
 from storage.jobs import (
@@ -91,7 +91,7 @@ class Queue:
             if connection.execute(query).first() is None:
                 return None
         with self._database.write() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(unheld(query, job)).first()
             if row is None:
                 return None
             attempts, token, lease_until = row.attempts + 1, row.token + 1, now + lease_s

@@ -79,6 +79,7 @@ def test_migrating_a_current_database_does_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "backups").exists()
 
 
+@pytest.mark.sqlite
 def test_an_older_database_is_backed_up_and_keeps_its_rows(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "root")
     storage.queue.accept(arrival("1.2.3"))
@@ -109,6 +110,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     assert not storage.database.migrate(tmp_path / "backups").changed
 
 
+@pytest.mark.sqlite
 def test_a_migration_that_loses_a_parent_row_is_undone(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "root")
     storage.queue.accept(arrival("1.2.3"))

@@ -24,6 +24,8 @@ from storage.reviews import Reviews
 from storage.schema import delivery, instance, job, report, study
 from tests.storing import Storage, analysed, arrival, new_report, open_storage
 
+pytestmark = pytest.mark.sqlite
+
 ROWS = 2000
 CLAIM = {"attempts": 0, "token": 0}
 
