@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 ALONE  := tests/unit tests/properties tests/architecture
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench figures flame lock clean peers format web
+.PHONY: demo test check bench figures soak reliability flame lock clean peers format web
 
 demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not peer" $(ALONE)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not peer and not soak" $(ALONE)
 
 bench: $(VENV)/.dev peers
 	@$(BIN)/python -m tests.bench
@@ -32,6 +32,16 @@ bench: $(VENV)/.dev peers
 figures: bench
 	@cp build/bench.json docs/bench.json
 	@cp build/cost-against-load.svg docs/pictures/cost-against-load.svg
+	@$(BIN)/python -m docs.generate
+
+# The faults' long forms. A run that was broken off goes on; ANEW=1 starts over.
+soak: $(VENV)/.dev peers
+	@$(BIN)/python -m tests.soak $(if $(ANEW),--anew)
+
+# Run them on a quiet machine, and put what was seen into docs/reliability.md.
+reliability: soak
+	@cp build/soak.json docs/soak.json
+	@cp build/soak.svg docs/pictures/soak.svg
 	@$(BIN)/python -m docs.generate
 
 flame: $(VENV)/.dev peers

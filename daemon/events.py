@@ -71,6 +71,9 @@ class Event(StrEnum):
     RUN_ENDED = "run.ended"  # with its state, and why where it is not done
     RUN_PUT_BACK = "run.put_back"  # its lease ran out
 
+    ALARM_OPENED = "alarm.opened"  # with its kind and subject
+    ALARM_CLOSED = "alarm.closed"
+
     WEB_LISTENING = "web.listening"  # with the audit trail's head
     WEB_ANSWERED = "web.answered"
     SIGN_IN_FAILED = "web.sign_in_failed"

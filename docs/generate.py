@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from classifier.bundle import Interval, load_bundle
 from daemon.settings import Settings
+from docs import reliability
 from docs.conformance import PARTS
 from docs.tables import table
 
@@ -124,6 +125,7 @@ def documents() -> dict[Path, dict[str, Callable[[], str]]]:
         ROOT / "docs" / "performance.md": {
             part: partial(bench, part) for part in ("figures", "layers")
         },
+        ROOT / "docs" / "reliability.md": {"faults": reliability.faults},
     }
 
 

@@ -63,6 +63,8 @@ class Action(StrEnum):
     RUN_REQUESTED = "run.requested"
     RUN_CANCELLED = "run.cancelled"
     HOLDOUT_REFRESHED = "holdout.refreshed"  # its patients were drawn anew
+    ALARM_ACKNOWLEDGED = "alarm.acknowledged"
+    ALARM_CLOSED = "alarm.closed"  # by a person
     LABELS_IMPORTED = "labels.imported"
     JOB_RETRIED = "job.retried"
     JOB_QUARANTINED = "job.quarantined"

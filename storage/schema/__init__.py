@@ -18,11 +18,13 @@ from storage.schema.pipeline import (
 )
 from storage.schema.reviews import label, review, review_answer
 from storage.schema.schedules import holdout_draw, holdout_patient, report_label, run, schedule
+from storage.schema.watching import alarm
 from storage.schema.worklist import image_header, own_header, study_finding, study_header
 
 __all__ = [
     "FREE_TEXT",
     "account",
+    "alarm",
     "api_token",
     "attention",
     "audit",

@@ -1,6 +1,6 @@
 """kill -9 at every step: nothing acknowledged is lost, nothing is reported twice.
 
-The short form takes some of the points, ``HILUM_SOAK=1`` all of them.
+The short form takes some of the points, `make soak` all of them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from sqlalchemy.engine import Engine
 
 from storage.records import DeliveryState, JobState, StudyState
 from storage.reviews import Reviews
+from tests import soak
 from tests.faults.storage_victim import IMAGES, REVIEWED, STUDIES, life
 from tests.storing import open_storage
 
-SOAK = "HILUM_SOAK" in os.environ
 REPOSITORY = Path(__file__).parents[2]
+NOTHING = "0 acknowledged images lost, 0 reports twice"
 VICTIM = [sys.executable, "-m", "tests.faults.storage_victim"]
 
 pytestmark = pytest.mark.slow
+every_point = pytest.mark.parametrize(
+    "every", [False, pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
 
 
 def assert_nothing_lost(root: Path, said: list[str]) -> None:
@@ -124,16 +128,19 @@ def live_and_die(root: Path, at: int) -> tuple[list[str], int, int]:
     return said, steps, status
 
 
-def test_a_kill_at_any_step_loses_nothing(tmp_path: Path) -> None:
+@every_point
+def test_a_kill_at_any_step_loses_nothing(tmp_path: Path, every: bool) -> None:
     said, steps, status = live_and_die(tmp_path / "whole", 0)
     assert (status, len(said)) == (0, 3 + 3 + 3 + 1)
     assert steps > 80
-    for at in range(1, steps + 1, 1 if SOAK else 6):
+    points = range(1, steps + 1, 1 if every else 6)
+    for at in points:
         root = tmp_path / str(at)
         said, _, status = live_and_die(root, at)
         assert os.WTERMSIG(status) == signal.SIGKILL, at
         assert_nothing_lost(root, said)
         shutil.rmtree(root)
+    soak.record(soak.KILL, tried=len(points), seen=NOTHING, limit=NOTHING, good=True)
 
 
 # -- at every system call that SQLite makes ----------------------------------------------------
@@ -156,14 +163,15 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     return {call: text.count(f" {call}(") for call in CALLS}
 
 
+@every_point
 @pytest.mark.parametrize("call", CALLS)
 def test_a_kill_at_any_system_call_loses_nothing(
-    tmp_path: Path, calls: dict[str, int], call: str
+    tmp_path: Path, calls: dict[str, int], call: str, every: bool
 ) -> None:
     assert sum(calls.values()) > 50
     if calls[call] < 3:
         pytest.skip(f"this SQLite does without {call}")
-    points = range(1, calls[call] + 1) if SOAK else [calls[call] // 3, calls[call] * 2 // 3]
+    points = range(1, calls[call] + 1) if every else [calls[call] // 3, calls[call] * 2 // 3]
     for at in points:
         root = tmp_path / str(at)
         inject = f"inject={call}:signal=SIGKILL:when={at}"
@@ -175,3 +183,4 @@ def test_a_kill_at_any_system_call_loses_nothing(
         assert done.returncode in {-signal.SIGKILL, 128 + signal.SIGKILL}, done.stderr
         assert_nothing_lost(root, done.stdout.splitlines())
         shutil.rmtree(root)
+    soak.record(soak.KILL, tried=len(points), seen=NOTHING, limit=NOTHING, good=True)

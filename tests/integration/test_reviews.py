@@ -22,6 +22,7 @@ from daemon.simulate import Form, Kind, Patient, Uids, make_object, to_bytes
 from daemon.worker import Worker
 from storage.records import Arrival, Finding, StudyState
 from storage.reviews import UNDO_S, Reviews
+from storage.studies import Studies
 from storage.worklist import Worklist
 from tests.couriers import Never
 from tests.harness import Pacs
@@ -257,12 +258,12 @@ def test_a_worker_that_dies_with_the_report_built_makes_the_same_one(
     ward.now += UNDO_S
     tried: list[str] = []
 
-    def die(_claim: Any, made: Any, *_: Any) -> None:
+    def die(_studies: Studies, _claim: Any, made: Any, *_: Any) -> None:
         tried.append(made.sop_instance_uid)
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr(ward.worker._studies, "reported", die)
+        patch.setattr(Studies, "reported", die)
         with pytest.raises(SystemExit):
             ward.worker.step(ahead=False)
     ward.storage.queue.release_all(ward.now)

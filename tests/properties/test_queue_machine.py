@@ -7,7 +7,6 @@ result is reported twice or forgotten.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -305,10 +304,19 @@ def _named(instances: tuple[AnsweredInstance, ...]) -> set[tuple[int, Result]]:
     return {(one.instance.id, one.result) for one in instances}
 
 
-QueueMachine.TestCase.settings = settings(
-    max_examples=1000 if "HILUM_SOAK" in os.environ else 50,
+usual = settings(
+    max_examples=50,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestQueueMachine = QueueMachine.TestCase
+
+
+class TestQueueMachine(QueueMachine.TestCase):
+    settings = usual
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+class TestQueueMachineLong(QueueMachine.TestCase):
+    settings = settings(usual, max_examples=1000)
