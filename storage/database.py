@@ -36,6 +36,15 @@ ANSWER_S = 60.0  # a server that is silent for so long is gone; nothing of ours 
 CLOCK_FOR_S = 60.0  # how long the difference to the server's clock is believed
 
 _WAL_SAFE = (3, 51, 3)
+# What the server is told of each connection, in seconds and milliseconds: the locks of a host that
+# is cut off are given up while its claims are, and not after the two hours that TCP would wait.
+_LIMITS = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "20000",
+    "idle_in_transaction_session_timeout": "20000",
+}
 # The first where the library does not say which operation failed: it may have been a sync.
 _SYNC_FAILED = {"SQLITE_IOERR", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
 # lock_not_available, serialization_failure, deadlock_detected: the same again may work
@@ -178,7 +187,7 @@ class Database:
     def _open_engine(self, *, foreign_keys: bool = True) -> Engine:
         # Statements carry UIDs, which an exception must not show.
         if self.journal_mode is None:
-            limits = {"lock_timeout": str(int(self._busy_timeout_s * 1000))}
+            limits = _LIMITS | {"lock_timeout": str(int(self._busy_timeout_s * 1000))}
             # A migration may take its time; a connection that has ended is found out before use
             engine = create_engine(
                 self.url, hide_parameters=True, pool_pre_ping=True,

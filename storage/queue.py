@@ -186,10 +186,18 @@ class Queue:
                 connection, job.c.lease_until <= now, study.c.lease_until <= now, now
             )
 
-    def release_all(self, now: float) -> int:
-        """Put back at once every claim, as nobody who held one is alive at start."""
+    def release_all(self, now: float, host: str = "") -> int:
+        """Put back at once every claim of a host: nobody there who held one is alive at start.
+
+        `host` ends the names of those who claim there; without one, every claim.
+        """
         with self._database.write() as connection:
-            return release_claims(connection, true(), true(), now)
+            return release_claims(
+                connection,
+                job.c.owner.endswith(host, autoescape=True) if host else true(),
+                study.c.owner.endswith(host, autoescape=True) if host else true(),
+                now,
+            )
 
     def overdue(self, now: float) -> set[str]:
         """Return who holds a claim, on a job or on a study, whose lease has run out."""

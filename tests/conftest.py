@@ -10,6 +10,7 @@ import pytest
 from tests import databases
 from tests.harness import Orthanc, Pacs, Service, write_config
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On PostgreSQL, leave out what is about SQLite."""
     if databases.POSTGRESQL:

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from functools import cache
 from pathlib import Path
 
@@ -28,24 +27,28 @@ BINARIES = Path("/usr/lib/postgresql")
 class Server:
     """A PostgreSQL server of our own in a temporary folder, on the loopback."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, on: tuple[str, ...] = (), address: str = "127.0.0.1") -> None:
+        """`on`: what runs a command in the server's own network, where `address` is its."""
         self.folder = Path(tempfile.mkdtemp(prefix="hilum-postgresql-"))
-        self._options = options
+        self._options, self._on, self.address = options, on, address
         self._binaries = max(BINARIES.glob("*/bin"), key=lambda path: int(path.parent.name))
         self._as: tuple[str, ...] = ()
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            self.folder.chmod(0o755)
             shutil.chown(self.folder, "postgres", "postgres")
             self._as = ("runuser", "-u", "postgres", "--")
         self.data = self.folder / "data"
         self._run("initdb", "-D", str(self.data), "-U", "hilum", "-A", "trust", "-E", "UTF8",
                   "--no-locale", "--no-sync")  # fmt: skip
+        with (self.data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all 10.77.0.0/24 trust\n")
         self.port = 0
         self.start()
 
     def start(self) -> None:
         """Start the server, at its port if it had one, and wait until it answers."""
         self.port = self.port or free_port()
-        given = [f"-p {self.port}", "-c listen_addresses=127.0.0.1",
+        given = [f"-p {self.port}", f"-c listen_addresses={self.address}",
                  f"-c unix_socket_directories={self.folder}", *self._options]  # fmt: skip
         self._run("pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-o", " ".join(given),
                   "-l", str(self.folder / "log"), "start")  # fmt: skip
@@ -62,7 +65,7 @@ class Server:
 
     def url(self, database: str = "postgres") -> str:
         """Return the SQLAlchemy URL of a database."""
-        return f"postgresql+pg8000://hilum@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+pg8000://hilum@{self.address}:{self.port}/{database}"
 
     def execute(self, statement: str) -> None:
         """Run a statement outside any transaction, in the database `postgres`."""
@@ -73,7 +76,7 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [*self._as, str(self._binaries / program), *arguments],
+            [*self._on, *self._as, str(self._binaries / program), *arguments],
             check=True, stdout=subprocess.DEVNULL, cwd="/", timeout=90,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from storage.schema.access import account, api_token, audit, session
 from storage.schema.base import FREE_TEXT, metadata
+from storage.schema.hosts import host
 from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.pipeline import (
     attention,
@@ -34,6 +35,7 @@ __all__ = [
     "finding",
     "holdout_draw",
     "holdout_patient",
+    "host",
     "image_header",
     "instance",
     "job",

@@ -14,7 +14,6 @@ from storage.people import Action
 from tests import databases
 from tests.storing import open_storage
 
-
 _GUARDS = ["audit_no_update", "audit_no_delete"]
 
 

@@ -153,7 +153,7 @@ def test_a_database_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -
         ("b", "sending", "7.1"),
         ("a", "stored", "7.1"),
     ]
-    assert outbox.reset_sending() == 1
+    assert outbox.release_all() == 1
 
     fresh = open_database(f"sqlite:///{tmp_path}/fresh.db")
     with fresh.write() as connection:
