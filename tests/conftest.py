@@ -28,11 +28,11 @@ def demo_images() -> list[Path]:
     return sorted(DEMO.glob("*.png"))
 
 
-@pytest.fixture(autouse=True)
-def _databases() -> Iterator[None]:
-    """Drop what a test made on the PostgreSQL server, where there is one."""
-    yield
-    databases.drop_all()
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """The folder of one test, whose databases go with it."""
+    yield tmp_path
+    databases.drop(tmp_path)
 
 
 @pytest.fixture

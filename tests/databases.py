@@ -102,14 +102,15 @@ def url(file: Path, *, migrated: bool = True) -> str:
     if name not in _made:
         template = "migrated" if migrated else "empty"
         server().execute(f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY file_copy')
-        _made.append(name)
+        _made[name] = file.resolve()
     return server().url(name)
 
 
-def drop_all() -> None:
-    """Drop the databases that were made since the last time."""
-    while _made:
-        server().execute(f'DROP DATABASE "{_made.pop()}" WITH (FORCE)')
+def drop(folder: Path) -> None:
+    """Drop the databases of a folder's files."""
+    for name in [name for name, file in _made.items() if file.is_relative_to(folder.resolve())]:
+        server().execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        del _made[name]
 
 
-_made: list[str] = []
+_made: dict[str, Path] = {}
