@@ -5,8 +5,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Tests that measure no time and start no service: they run beside each other.
-ALONE  := tests/unit tests/properties tests/architecture
+# Tests that start no service; and those that do. Both run two beside each other, the second by
+# file, the longest first. What measures time is marked `alone`: it has the machine to itself.
+QUICK  := tests/unit tests/properties tests/architecture
+WHOLE  := tests/acceptance tests/faults tests/integration
+PYTEST  = $(BIN)/python -m pytest
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test check bench figures soak reliability flame lock clean peers format web
@@ -15,15 +18,18 @@ demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
 
 test: $(VENV)/.dev peers
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ALONE)
-	@$(BIN)/python -m pytest tests/integration tests/faults tests/acceptance
+	@failed=0; \
+	$(PYTEST) -n 2 --dist worksteal -m "not alone and not soak" $(QUICK) || failed=1; \
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone and not soak" $(WHOLE) || failed=1; \
+	$(PYTEST) -m "alone and not soak" tests || failed=1; \
+	exit $$failed
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not peer and not soak" $(ALONE)
+	$(PYTEST) -q -n 2 --dist worksteal -m "not slow and not peer and not alone and not soak" $(QUICK)
 
 bench: $(VENV)/.dev peers
 	@$(BIN)/python -m tests.bench

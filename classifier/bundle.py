@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_tensors
 from classifier.calibration import AnyCalibration
 from classifier.errors import BundleRefused
 from classifier.frontal import FrontalModel, unpack
+from classifier.interval import Interval as Interval
 from classifier.network import Architecture, Weights, weight_shapes
 from classifier.preprocessing import VERSIONS
 
@@ -69,15 +70,6 @@ class FindingOutput:
     label: FindingLabel
     calibration: AnyCalibration
     threshold: Share
-
-
-@dataclass(frozen=True, config=STRICT)
-class Interval:
-    """A figure with the bounds of its 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -287,6 +279,19 @@ class Bundle:
         """
         return _read_verified(self.folder, name, self.manifest.files.get(name, ""))
 
+    def damaged_graphs(self) -> dict[str, str]:
+        """Each file of a graph that is missing or was changed, and what is wrong with it.
+
+        `load_bundle` does not look at them: another engine serves where one is damaged.
+        """
+        damaged = {}
+        for name in sorted(self.manifest.graph_files):
+            try:
+                self.read(name)
+            except BundleRefused as error:
+                damaged[name] = str(error)
+        return damaged
+
     def weights(self) -> Weights:
         """All weights as float32.
 
@@ -319,7 +324,7 @@ class Bundle:
 def load_bundle(folder: Path | str = "default") -> Bundle:
     """A bundle whose every file has the hash that the manifest states.
 
-    The graphs alone are verified when they are read: without a sound one another engine serves.
+    The graphs alone are verified when they are read: see `Bundle.damaged_graphs`.
 
     Raises:
         BundleRefused: names the file that is missing, changed, unknown or malformed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +17,25 @@ from classifier.eligibility import ExtraKind, check_contrast, check_header, doub
 from classifier.engine import EngineName, Outputs, open_engine
 from classifier.errors import NotEligible, Undecodable
 from classifier.frontal import FrontalModel
+from classifier.measures import measures_of, rounded
 from classifier.pixels import Grey, Radiograph, from_dicom, inverted
 from classifier.preprocessing import Placement, network_input
-from storage.records import Finding
+from storage.records import Doubt, Finding
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
     """The network's input (side, side), where it lies on the source image, and that image.
 
-    `doubt` is what the header says against a frontal chest radiograph.
+    `doubt` is what the header says against a frontal chest radiograph. `measures` are what is
+    watched of the image (`classifier.measures`).
     """
 
     input: Grey
     placement: Placement
     radiograph: Radiograph
     doubt: NotEligible | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Classification:
     maps: NDArray[np.float32]
     placement: Placement
     remarks: tuple[Remark, ...] = ()
+    measures: Mapping[str, float] | None = None  # of the image as it came, with its distance
 
 
 class Classifier:
@@ -79,6 +83,7 @@ class Classifier:
         self.bundle = bundle
         own = {finding.label.name: finding.threshold for finding in bundle.manifest.findings}
         self.thresholds = {name: (thresholds or own).get(name, own[name]) for name in own}
+        self.doubts: Mapping[str, Doubt] = {}  # of findings; they go into the results
         self.engine = open_engine(bundle, engine)
         self._also = also
         self._frontal = bundle.frontal()
@@ -88,6 +93,11 @@ class Classifier:
     def version(self) -> str:
         """Name and version of the bundle."""
         return self.bundle.version
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bundle's manifest, which covers its calibration."""
+        return self.bundle.digest
 
     def prepare(self, source: bytes | Path | Dataset) -> PreparedImage:
         """Header check and pixels; needs no engine.
@@ -117,7 +127,7 @@ class Classifier:
         image, placement = network_input(
             radiograph, manifest.preprocessing, manifest.architecture.side
         )
-        return PreparedImage(image, placement, radiograph, doubted)
+        return PreparedImage(image, placement, radiograph, doubted, measures_of(radiograph))
 
     def infer(self, prepared: PreparedImage) -> Classification:
         """Runs the network once, and again where the greys look inverted.
@@ -127,9 +137,12 @@ class Classifier:
         """
         outputs = self.engine.run(prepared.input[np.newaxis])
         remarks: list[Remark] = []
-        limits = self.bundle.manifest.frontal
+        limits, watched = self.bundle.manifest.frontal, dict(prepared.measures)
         if self._frontal is not None and limits is not None:
-            prepared, outputs = self._judged(self._frontal, limits, prepared, outputs, remarks)
+            prepared, outputs, came = self._judged(
+                self._frontal, limits, prepared, outputs, remarks
+            )
+            watched["distance"] = came
         probabilities = calibrated(outputs.logits, self._calibrations)[0]
         findings = tuple(
             Finding(
@@ -139,12 +152,15 @@ class Classifier:
                 code_meaning=output.label.code.meaning,
                 probability=float(probability),
                 threshold=self.thresholds[output.label.name],
+                doubt=self.doubts.get(output.label.name),
             )
             for output, probability in zip(
                 self.bundle.manifest.findings, probabilities, strict=True
             )
         )
-        return Classification(findings, outputs.maps[0], prepared.placement, tuple(remarks))
+        return Classification(
+            findings, outputs.maps[0], prepared.placement, tuple(remarks), rounded(watched)
+        )
 
     def _judged(
         self,
@@ -153,14 +169,15 @@ class Classifier:
         prepared: PreparedImage,
         outputs: Outputs,
         remarks: list[Remark],
-    ) -> tuple[PreparedImage, Outputs]:
-        """The image as it is to be analysed: as it came, or with its greys put right.
+    ) -> tuple[PreparedImage, Outputs, float]:
+        """The image as it is to be analysed, as it came or with its greys put right; and how far
+        it was from frontal chests as it came.
 
         Raises:
             NotEligible: see `infer`.
         """
         architecture = self.bundle.manifest.architecture
-        distance = float(frontal.distance(architecture, outputs.averages)[0])
+        came = distance = float(frontal.distance(architecture, outputs.averages)[0])
         if frontal.looks_inverted(architecture, outputs.averages)[0]:
             other = self.place(inverted(prepared.radiograph), prepared.doubt)
             again = self.engine.run(other.input[np.newaxis])
@@ -174,7 +191,7 @@ class Classifier:
             if distance > limits.clear:
                 raise prepared.doubt
             remarks.append(Remark("header_overruled", f"{prepared.doubt.text} {OVERRULED}"))
-        return prepared, outputs
+        return prepared, outputs, came
 
     def classify(self, source: bytes | Path | Dataset) -> Classification:
         """`prepare` and `infer` in one."""

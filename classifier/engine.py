@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,16 @@ def _open_bf16(bundle: Bundle, reason: str) -> Engine:
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") or not has_bf16():
         raise EngineUnavailable("the processor has no bf16")
     return OpenVinoEngine("bf16", compile_graph(_built(bundle), bf16=True), reason)
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name: the same network gives the same numbers on the same one alone."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

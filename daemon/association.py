@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 
+from daemon import tls
 from daemon.contexts import REPORT_FORMS, SENT_IN
-from daemon.errors import PeerUnreachable
+from daemon.errors import CertificateUnusable, PeerUnreachable
 from daemon.settings import PacsSettings
 from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from storage.records import Peer
@@ -49,12 +50,14 @@ def associate(
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, _bound, [pacs.timeout_s])]
     if report is not None:
         handlers.append((evt.EVT_N_EVENT_REPORT, report))
+    attempt = _tls(pacs)
     association = entity.associate(
         pacs.host,
         pacs.port,
         contexts=[build_context(uid, list(SENT_IN)) for uid in classes],
         ae_title=pacs.ae_title,
         evt_handlers=handlers,
+        tls_args=None if attempt is None else (attempt, pacs.tls_name),
     )
     if association.is_established or association.rejected_contexts:
         return association
@@ -63,7 +66,20 @@ def associate(
         raise PeerUnreachable(
             f"the PACS rejected the association: {answer.result_str}, {answer.reason_str}"
         )
-    raise PeerUnreachable(f"no association with {pacs.host} port {pacs.port}")
+    says = f"no association with {pacs.host} port {pacs.port}"
+    why = "" if attempt is None else attempt.failure
+    raise PeerUnreachable(f"{says}: {why}" if why else says)
+
+
+def _tls(pacs: PacsSettings) -> tls.Attempt | None:
+    """How TLS is spoken to a PACS, if it is. Raises PeerUnreachable."""
+    if pacs.tls is None:
+        return None
+    try:
+        context = tls.client_credentials(pacs.tls).context()
+    except CertificateUnusable as error:
+        raise PeerUnreachable(str(error)) from None
+    return tls.Attempt(context, pacs.timeout_s)
 
 
 def _bound(event: evt.Event, timeout_s: float) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from classifier.bundle import Bundle, load_bundle
 from classifier.engine import open_engine
 from classifier.errors import ClassifierError
-from daemon import check_peers, check_web, clock
+from daemon import check_peers, check_tls, check_web, clock
 from daemon.check_storage import Finding, look_at_database, look_at_reports, look_at_storage
 from daemon.settings import Settings
 from daemon.shelf import Shelf
@@ -43,6 +43,7 @@ def run(settings: Settings, config: Path) -> list[Finding]:
             Finding("PACS", False, "none is configured", "add a [[pacs]] table to the settings")
         )
     findings.append(check_web.look(settings, config, database))
+    findings += check_tls.look(settings)
     findings.append(Finding("clock", *clock.look(newest)))
     if database is not None:
         database.close()

@@ -37,12 +37,15 @@ def look(settings: Settings, pacs: PacsSettings, database: Database | None) -> I
     classes = [VERIFICATION, *REPORT_FORMS]
     classes += [heat_map] if heat_map and heat_map not in classes else []
     classes += [STORAGE_COMMITMENT] if pacs.storage_commitment else []
-    where = f"{pacs.ae_title} at {pacs.host} port {pacs.port}"
+    where = f"{pacs.ae_title} at {pacs.host} port {pacs.port}{' by TLS' if pacs.tls else ''}"
     try:
         association = associate(pacs, own, classes)
     except PeerUnreachable as error:
         if "rejected" in str(error):
             remedy = f"let the PACS know AE title {own}, and check pacs.ae_title"
+            yield what, False, f"{where}: {error}", remedy
+        elif pacs.tls is not None:
+            remedy = "check that the PACS speaks TLS there, pacs.tls.ca, and pacs.tls.server_name"
             yield what, False, f"{where}: {error}", remedy
         else:
             remedy = "check pacs.host and pacs.port, and that the PACS runs"
@@ -103,9 +106,11 @@ def _commitment(what: str, settings: Settings, pacs: PacsSettings, takes: dict[s
         address = socket.gethostbyname(pacs.host)
     except OSError:
         return what, False, f"{pacs.host} cannot be resolved", "check pacs.host"
+    # Which certificate it will come with cannot be known: its title and address alone are judged
     rejection = admission.judge(
-        settings.dicom, calling_ae=pacs.ae_title, called_ae=settings.dicom.ae_title,
-        address=address, open_now=1,
+        settings.dicom.model_copy(update={"tls": None}),
+        admission.Caller(pacs.ae_title, settings.dicom.ae_title, address),
+        open_now=1, open_there=1,
     )  # fmt: skip
     if rejection is not None:
         remedy = f'add "{pacs.ae_title}@{address}" to dicom.allowed_callers'

@@ -12,14 +12,19 @@ from rich.console import Console
 
 from classifier.errors import ClassifierError
 from daemon import (
+    acceptance_commands,
+    audit_commands,
     label_commands,
     ledger_commands,
     logs,
     queue_commands,
     schedule_commands,
+    shadow_commands,
+    tls_commands,
     user_commands,
 )
 from daemon.errors import DaemonError, SettingsError
+from daemon.needs import needs_training as _needs_training
 from daemon.settings import load
 from daemon.simulate_command import simulate
 from storage.errors import StorageError
@@ -35,10 +40,14 @@ app = typer.Typer(
 )
 app.add_typer(queue_commands.app, name="queue")
 app.add_typer(ledger_commands.app, name="model")
+ledger_commands.app.add_typer(shadow_commands.app, name="shadow")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(schedule_commands.app, name="schedule")
 app.add_typer(label_commands.labels, name="labels")
 app.add_typer(label_commands.holdout, name="holdout")
+app.add_typer(audit_commands.app, name="audit")
+app.add_typer(acceptance_commands.app, name="acceptance")
+app.add_typer(tls_commands.app, name="tls")
 app.command()(simulate)
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
@@ -252,16 +261,6 @@ def eligibility(
     from daemon import eligibility_command
 
     eligibility_command.eligibility(data, bundle, out, as_json=as_json)
-
-
-def _needs_training() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("sklearn") is None:
-        raise DaemonError(
-            "this command needs the training dependencies: install hilum[training]"
-            " (in a checkout: make check)"
-        )
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""The delivery process: one thread to each PACS, one more for its commitment, one for retention."""
+"""The delivery process: one thread to each PACS, one more for its commitment, one for retention,
+one that checks the audit trail, and one that sends it to a collector."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from typing import Protocol
 from pynetdicom import _config
 
 from daemon import logs, process
+from daemon.audit.checker import Checker
+from daemon.audit.sender import Sender
 from daemon.commitment import Notary
 from daemon.courier import Courier
 from daemon.events import Event
@@ -98,3 +101,6 @@ def _duties(
             Sweeper(settings.storage.retention_days, database, objects, kept),
             process.Bell(),
         )
+    yield Checker(database, settings.audit.check_days), process.Bell()
+    if settings.audit.host is not None:
+        yield Sender(settings, database), process.Bell()

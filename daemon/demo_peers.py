@@ -42,6 +42,7 @@ def orthanc_settings(storage: Path, dicom_port: int, http_port: int) -> dict[str
         "Name": "demo", "StorageDirectory": str(storage), "IndexDirectory": str(storage),
         "DicomAet": "TESTPACS", "DicomPort": dicom_port, "DicomCheckCalledAet": False,
         "DicomAlwaysAllowEcho": True, "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
         "HttpPort": http_port, "HttpServerEnabled": True, "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False, "Plugins": [], "OverwriteInstances": False,
         "HttpBindAddresses": ["127.0.0.1"], "LoggingLevel": "default",

@@ -18,6 +18,14 @@ class CannotListen(DaemonError):
     """The DICOM port cannot be opened."""
 
 
+class CertificateUnusable(DaemonError):
+    """A certificate, its key or its authorities cannot be used."""
+
+
+class CannotIssue(DaemonError):
+    """A certificate cannot be made."""
+
+
 class NoStudy(DaemonError):
     """The object has no Study Instance UID, so that no report can name its study."""
 
@@ -40,3 +48,7 @@ class CannotStepDown(DaemonError):
 
 class WrongTiming(DaemonError):
     """A schedule's timing cannot be used."""
+
+
+class CanaryLost(DaemonError):
+    """The canary did not come through, or not as it is known."""

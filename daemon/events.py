@@ -26,6 +26,10 @@ class Event(StrEnum):
     ASSOCIATION_ACCEPTED = "association.accepted"
     ASSOCIATION_REJECTED = "association.rejected"
     ASSOCIATION_ENDED = "association.ended"
+    ASSOCIATION_CUT = "association.cut"  # it went beyond a limit
+    CONNECTION_REFUSED = "connection.refused"  # before it asked for an association
+    CERTIFICATE_TAKEN_UP = "certificate.taken_up"  # its files were changed
+    CERTIFICATE_REFUSED = "certificate.refused"  # the one before goes on
     CONTEXTS_REFUSED = "association.contexts_refused"
     INSTANCE_ACCEPTED = "instance.accepted"
     INSTANCE_REPEATED = "instance.repeated"
@@ -39,6 +43,12 @@ class Event(StrEnum):
     MODEL_SWITCHED = "model.switched"  # to what the ledger says serves
     MODEL_FOLLOWED = "model.followed"  # its thresholds were changed
     MODEL_REFUSED = "model.refused"  # the one before goes on
+    MODEL_PROMOTED = "model.promoted"  # by rule, after its trial
+    SHADOW_STARTED = "shadow.started"  # a candidate's trial beside what serves
+    SHADOW_NOT_STARTED = "shadow.not_started"
+    SHADOW_READY = "shadow.ready"
+    SHADOW_FAILED = "shadow.failed"  # an image by the candidate
+    SHADOW_ENDED = "shadow.ended"
     INSTANCE_ANALYSED = "instance.analysed"
     INSTANCE_NOT_ANALYSED = "instance.not_analysed"
     INSTANCE_RETRIED = "instance.retried"
@@ -72,6 +82,8 @@ class Event(StrEnum):
     RUN_ENDED = "run.ended"  # with its state, and why where it is not done
     RUN_PUT_BACK = "run.put_back"  # its lease ran out
 
+    STATION_LEARNT = "station.learnt"  # its images are its own reference now
+    FINDING_DOUBTED = "finding.doubted"  # its probabilities do not hold, by reviews
     ALARM_OPENED = "alarm.opened"  # with its kind and subject
     ALARM_CLOSED = "alarm.closed"
 
@@ -81,4 +93,6 @@ class Event(StrEnum):
     SIGN_IN_DELAYED = "web.sign_in_delayed"  # too many failures
     AUDIT_VERIFIED = "audit.verified"  # with its head
     AUDIT_BROKEN = "audit.broken"
+    AUDIT_REACHED = "audit.reached"  # the collector; from which row it is sent
+    AUDIT_UNREACHABLE = "audit.unreachable"
     FAULT = "fault"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +18,7 @@ from daemon import logs
 from daemon.errors import EndedProcess, NoStudy
 from daemon.events import Event
 from daemon.headers import read_headers
+from daemon.limits import TimeLimit
 from daemon.report.attention import pack
 from daemon.uids import is_own
 from storage.database import Database
@@ -24,7 +26,7 @@ from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, SyncFailed
 from storage.headers import Headers
 from storage.objects import RecentObjects
 from storage.queue import Queue
-from storage.records import Job, Result, ResultStatus
+from storage.records import Job, Maker, Result, ResultStatus
 
 LEASE_S = 30.0  # a claim older than this is taken for hung, and its process killed
 ATTEMPTS = 3
@@ -57,6 +59,7 @@ class ImageWork:
         owner: str,
         quiet_s: float,
         clock: Callable[[], float],
+        limit: TimeLimit | None = None,
     ) -> None:
         self._database = database
         self._recent = recent
@@ -64,6 +67,7 @@ class ImageWork:
         self._owner = owner
         self._quiet_s = quiet_s
         self._clock = clock
+        self._limit = limit
         self._log = logs.get()
 
     def open_next(self, classifier: Classifier, *, fresh: bool = False) -> Opened | None:
@@ -76,7 +80,8 @@ class ImageWork:
             return None
         opened = Opened(job, time.monotonic(), classifier)
         try:
-            self._open(opened)
+            with self._limited():
+                self._open(opened)
         except Exception as error:  # noqa: BLE001 - raised again where this image is answered
             opened.error = error
         return opened
@@ -84,13 +89,13 @@ class ImageWork:
     def _open(self, opened: Opened) -> None:
         attempts = opened.job.attempts
         if attempts > ATTEMPTS + 1:
-            raise EndedProcess("reading it ended the process")
+            raise EndedProcess(f"reading it ended the process: {opened.job.last_end}")
         dataset = read_object(self._recent.read(opened.job.instance.arrival.sha256))
         opened.study_uid = _study_of(dataset)
         opened.headers = self._headers(dataset)
         if attempts > ATTEMPTS:
             # The attempts before ended with the process, or were killed for their lease
-            raise EndedProcess("decoding ended the process")
+            raise EndedProcess(f"decoding it ended the process: {opened.job.last_end}")
         opened.own = is_own(dataset)
         if not opened.own:
             opened.image = opened.classifier.prepare(dataset)
@@ -136,24 +141,37 @@ class ImageWork:
 
     def _result(self, opened: Opened) -> Result:
         """Classify. Raises what opening raised, unless it is an answer to a known study."""
+        with_what = opened.classifier
+        maker = Maker(self._owner, with_what.version, with_what.digest, with_what.engine.name)
         try:
             if opened.image is None:
                 raise opened.error or Undecodable
-            found = opened.classifier.infer(opened.image)
+            with self._limited():
+                found = with_what.infer(opened.image)
         except NotEligible as error:
-            return Result(ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text)
+            return Result(
+                ResultStatus.NOT_ANALYSED, reason_code=error.code, reason=error.text, maker=maker
+            )
         except Undecodable as error:
             if opened.study_uid is None:
                 raise
-            return Result(ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error))
+            return Result(
+                ResultStatus.NOT_ANALYSED, reason_code="undecodable", reason=str(error),
+                maker=maker,
+            )  # fmt: skip
         return Result(
             ResultStatus.ANALYSED,
-            bundle=opened.classifier.version,
+            bundle=with_what.version,
             findings=found.findings,
             reason_code=found.remarks[0].code if found.remarks else None,
             reason=" ".join(remark.text for remark in found.remarks) or None,
             attention=pack(found.maps, found.placement),
+            maker=maker,
+            measures=found.measures,
         )
+
+    def _limited(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._limit is None else self._limit.running()
 
     def _put_back(
         self,

@@ -19,6 +19,7 @@ from daemon.settings import Settings, load
 
 if TYPE_CHECKING:
     from storage.bundles import Model, Promotion, ServingModel
+    from storage.database import Database
     from storage.ledger import Ledger
 
 app = typer.Typer(
@@ -34,11 +35,10 @@ Reason = Annotated[str, typer.Option(help="Why; the history and the audit trail 
 
 
 @contextmanager
-def opened(config: Path) -> Iterator[tuple[Settings, Ledger]]:
-    """Give the ledger of a service, whether it runs or not."""
+def opened_database(config: Path) -> Iterator[tuple[Settings, Database]]:
+    """Give the database of a service, whether it runs or not."""
     from storage.database import open_database  # slow to import
     from storage.errors import StorageError
-    from storage.ledger import Ledger
 
     settings = load(config)
     database = open_database(settings.storage.url)
@@ -46,9 +46,18 @@ def opened(config: Path) -> Iterator[tuple[Settings, Ledger]]:
         made, newest = database.revisions()
         if made != newest:
             raise StorageError("The database is not of this release: start `hilum serve` once.")
-        yield settings, Ledger(database)
+        yield settings, database
     finally:
         database.close()
+
+
+@contextmanager
+def opened(config: Path) -> Iterator[tuple[Settings, Ledger]]:
+    """Give the ledger of a service."""
+    from storage.ledger import Ledger
+
+    with opened_database(config) as (settings, database):
+        yield settings, Ledger(database)
 
 
 @app.command("list")
@@ -124,14 +133,24 @@ def add(
 
 
 @app.command()
-def promote(version: Named, reason: Reason, config: Config, as_json: Json = False) -> None:
+def promote(
+    version: Named,
+    reason: Reason,
+    config: Config,
+    override: Annotated[
+        bool, typer.Option("--override", help="Although the gate has not passed it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Let a bundle serve: the running workers load it within 5 s."""
+    from daemon.promotion import promote as let_serve
     from daemon.shelf import Shelf
+    from storage.ledger import Ledger
 
-    with opened(config) as (settings, ledger):
-        one = ledger.find(version)
+    with opened_database(config) as (settings, database):
+        one = Ledger(database).find(version)
         Shelf(settings.storage.root).load(one.folder, one.digest)  # refused here rather than there
-        line = ledger.promote(one.digest, actor(), reason, time.time())
+        line = let_serve(database, one.digest, actor(), reason, time.time(), override=override)
     _say(asdict(line), f"{line.version} is to serve", as_json=as_json)
 
 

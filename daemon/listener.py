@@ -11,51 +11,46 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import structlog
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event as DicomEvent
-from pynetdicom.transport import ThreadedAssociationServer
 
-from daemon import admission, contexts, logs, process, transport
+from daemon import admission, contexts, listener_care, logs, process
 from daemon.commitment import Receiver
-from daemon.errors import CannotListen
+from daemon.door import Door, Request
+from daemon.errors import CannotListen, CertificateUnusable
 from daemon.events import Event
+from daemon.file_header import file_header
+from daemon.server import Server
 from daemon.settings import Settings
+from daemon.statuses import (
+    CANNOT_UNDERSTAND,
+    INVALID_SOP_INSTANCE,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SOP_CLASS_MISMATCH,
+    SUCCESS,
+)
+from daemon.tls import Credentials, server_credentials
+from daemon.transport import Budget, Limits
+from daemon.turned_away import Tally
 from daemon.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from storage.errors import OutOfSpace, StorageError, SyncFailed
 from storage.objects import ObjectStore
 from storage.records import Acceptance, Arrival
 
 if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
     from storage.commitments import Commitments
     from storage.queue import Queue
-
-# PS3.4 annex B.2.3 and PS3.7 annex C: the statuses that we answer a C-STORE with.
-SUCCESS = 0x0000
-INVALID_SOP_INSTANCE = 0x0117
-SOP_CLASS_NOT_SUPPORTED = 0x0122
-OUT_OF_RESOURCES = 0xA700
-SOP_CLASS_MISMATCH = 0xA900
-CANNOT_UNDERSTAND = 0xC000
-PROCESSING_FAILURE = 0x0110
-
-STATUS_CODES = {
-    SUCCESS: "Success: the object is durable, or is of a kind that is taken and ignored",
-    INVALID_SOP_INSTANCE: "Refused: the SOP Instance UID is not a UID",
-    OUT_OF_RESOURCES: "Refused: out of space, or the database is busy; try again later",
-    SOP_CLASS_MISMATCH: "Error: the SOP class is not that of the presentation context",
-    CANNOT_UNDERSTAND: "Error: there is no data set",
-    PROCESSING_FAILURE: "Error: an unforeseen fault; the object was not taken",
-}
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _NO_UID = "0"
@@ -77,13 +72,17 @@ class Listener:
         bells: process.Bells | None = None,
         receiver: Receiver | None = None,
     ) -> None:
-        self._settings = settings.dicom
+        self._settings = settings.dicom.share
         self._receiver = receiver
         self._objects = objects
         self._queue = queue
         self._bells = bells or process.Bells()
         self._log = logs.get()
-        self._server: ThreadedAssociationServer | None = None
+        self._crowd = listener_care.Crowd(self._settings.max_waiting, queue)
+        self.tally = Tally()
+        self.credentials: Credentials | None = None
+        self._server: Server | None = None
+        self.door: Door | None = None
 
     def start(self) -> int:
         """Open the port; return its number. Raises CannotListen."""
@@ -96,17 +95,12 @@ class Listener:
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.maximum_pdu_size = self._settings.max_pdu_bytes
-        # judge() counts first, so that an excess is told apart in the log
-        entity.maximum_associations = self._settings.max_associations + 1000
+        entity.maximum_associations = self._settings.max_associations + 1000  # we count ourselves
         entity.network_timeout = self._settings.idle_timeout_s
         entity.dimse_timeout = self._settings.idle_timeout_s
         entity.acse_timeout = 10
         entity.supported_contexts = contexts.accepted()
-        # An A-ASSOCIATE-RQ knows no limit, and a sender may take ours for less than the whole PDU
-        largest = max(1 << 20, 2 * self._settings.max_pdu_bytes)
         handlers: list[evt.EventHandlerType] = [
-            (evt.EVT_CONN_OPEN, transport.bound, [largest, self._settings.idle_timeout_s]),
-            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_RELEASED, self._ended, ["released"]),
             (evt.EVT_ABORTED, self._ended, ["aborted"]),
@@ -117,41 +111,66 @@ class Listener:
         ]
         address = (self._settings.bind, self._settings.port)
         try:
-            server = entity.start_server(address, block=False, evt_handlers=handlers)
+            if self._settings.tls is not None:
+                self.credentials = server_credentials(self._settings.tls)
+            server: Server = entity.make_server(
+                address, evt_handlers=handlers, server_class=Server,
+                share_port=self._settings.listeners > 1, limits=Limits.of(self._settings),
+                budget=Budget(self._settings.max_receiving_bytes), cut=self._cut,
+            )  # fmt: skip
+        except CertificateUnusable as error:
+            raise CannotListen(str(error)) from None
         except OSError as error:
             raise CannotListen(
                 f"cannot listen on {address[0]} port {address[1]}: {error.strerror}"
             ) from None
-        assert server is not None
         self._server = server
+        self.door = Door(
+            server.socket, self._settings, self.credentials, self._admit, self._refused
+        )
+        self.door.start()
         return int(server.server_address[1])
 
     def stop(self, drain_s: float) -> None:
         """Close the port, let the open associations end for so long, then abort the rest."""
-        if self._server is None:
+        if self._server is None or self.door is None:
             return
-        self._server.shutdown()
-        deadline = time.monotonic() + drain_s
-        while self._server.active_associations and time.monotonic() < deadline:
-            time.sleep(0.02)
-        for association in self._server.active_associations:
-            association.abort()
+        self.door.close()
+        self._server.drain(drain_s)
 
-    def _requested(self, event: DicomEvent) -> None:
-        requestor = event.assoc.requestor
+    def _admit(self, request: Request) -> bytes | None:
+        """Open an association, or return the PDU that rejects it."""
         assert self._server is not None
+        address = str(request.address[0])
+        there = self._server.open_now()
         rejection = admission.judge(
             self._settings,
-            calling_ae=requestor.primitive.calling_ae_title,
-            called_ae=requestor.primitive.called_ae_title,
-            address=requestor.address,
-            open_now=len(self._server.active_associations),
+            admission.Caller(request.calling_ae, request.called_ae, address, request.certificate),
+            open_now=len(there) + 1,
+            open_there=there.count(address) + 1,
         )
         if rejection is None:
-            return
-        event.assoc.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
-        self._bound(event).warning(Event.ASSOCIATION_REJECTED, reason=rejection.reason)
-        event.assoc.kill()
+            self._server.admit(request)
+            return None
+        if self.tally.note(request.calling_ae, address, rejection.reason):
+            self._log.warning(
+                Event.ASSOCIATION_REJECTED, calling_ae=request.calling_ae, peer=address,
+                reason=rejection.reason,
+            )  # fmt: skip
+        return rejection.pdu
+
+    def _refused(self, address: str, reason: str) -> None:
+        if self.tally.note("", address, reason):
+            self._log.warning(Event.CONNECTION_REFUSED, peer=address, reason=reason)
+
+    def _cut(self, association: Association, reason: str) -> None:
+        address = str(association.requestor.address)
+        asked = association.requestor.primitive
+        calling_ae = "" if asked is None else str(asked.calling_ae_title).strip()
+        if self.tally.note(calling_ae, address, reason):
+            self._log.warning(
+                Event.ASSOCIATION_CUT, calling_ae=calling_ae, peer=address, reason=reason
+            )
 
     def _accepted(self, event: DicomEvent) -> None:
         log = self._bound(event)
@@ -212,9 +231,12 @@ class Listener:
         if request.DataSet is None:
             log.warning(Event.INSTANCE_REFUSED, sop_instance=uid, status="C000")
             return CANNOT_UNDERSTAND
+        if self._crowd.is_too_long():
+            log.error(Event.INSTANCE_REFUSED, status="A700", reason="the queue is too long")
+            return OUT_OF_RESOURCES
         dataset = request.DataSet.getvalue()
         transfer_syntax = str(event.context.transfer_syntax)
-        stored = self._objects.put(_file_header(sop_class, uid, transfer_syntax), dataset)
+        stored = self._objects.put(file_header(sop_class, uid, transfer_syntax), dataset)
         acceptance = self._queue().accept(
             Arrival(
                 sop_instance_uid=uid,
@@ -248,26 +270,16 @@ def _name_the_nameless(event: DicomEvent) -> None:
         command.AffectedSOPInstanceUID = _NO_UID
 
 
-def _file_header(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
-    """Return preamble, prefix and file meta information (PS3.10 section 7.1).
-
-    They are the same for the same object whoever sends it, so that a repeated sending has
-    the same hash. The preamble is zeros: a sender's could hide another type of file.
-    """
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(sop_class)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance)
-    meta.TransferSyntaxUID = UID(transfer_syntax)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    return b"".join((bytes(128), b"DICM", encode_file_meta(meta)))
+def _fault(unforeseen: threading.ExceptHookArgs) -> None:
+    """A peer's bytes that pynetdicom fails on end the association's thread: say so, without them"""
+    if isinstance(unforeseen.exc_value, Exception):
+        logs.get().error(Event.FAULT, **logs.whereabouts(unforeseen.exc_value))
 
 
 def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:
     """Listen until told to stop; return the exit status."""
-    del owner
     log = logs.get()
+    threading.excepthook = _fault
     objects = ObjectStore(settings.storage.root, settings.storage.reserve_bytes)
     queue: Future[Queue] = Future()
     commitments: Future[Commitments] = Future()
@@ -281,7 +293,8 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
         log.warning(Event.LISTENER_OPEN_TO_ALL, setting="dicom.allowed_callers")
     log.info(
         Event.LISTENER_LISTENING,
-        ae_title=settings.dicom.ae_title, bind=settings.dicom.bind, port=port,
+        ae_title=settings.dicom.ae_title, bind=settings.dicom.bind, port=port, process=owner,
+        tls=settings.dicom.tls is not None,
     )  # fmt: skip
     # Slow to import: who has an association by now waits with the first image
     from storage.commitments import Commitments
@@ -291,8 +304,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     database = open_database(settings.storage.url)
     queue.set_result(Queue(database))
     commitments.set_result(Commitments(database))
-    while not stop.wait(3600):
-        pass
+    status = listener_care.until_stopped(stop, listener, database)
     listener.stop(process.DRAIN_S)
     database.close()
-    return 0
+    return status

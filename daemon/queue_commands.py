@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Self
@@ -12,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from daemon.ledger_commands import actor
 from daemon.settings import load
+from storage.people import Action
 from storage.records import DeliveryId, DeliveryRow, JobId, JobState, StudyId
 
 app = typer.Typer(help="The queue, the quarantine and the outbox.", no_args_is_help=True)
@@ -27,14 +31,24 @@ class Opened:
 
     def __init__(self, config: Path) -> None:
         # Slow to import, and every command line imports this module
+        from storage.audit import Audit
         from storage.database import open_database
         from storage.outbox import Outbox
         from storage.queue import Queue
         from storage.studies import Studies
 
         self._database = open_database(load(config).storage.url)
+        self._audit = Audit(self._database)
         self.queue, self.outbox = Queue(self._database), Outbox(self._database)
         self.studies = Studies(self._database)
+
+    @contextmanager
+    def act(self, action: Action, number: int, reason: str = "") -> Iterator[float]:
+        """Write an act into the audit trail by the commit of its block; give the time."""
+        now, detail = time.time(), {"reason": reason} if reason else {}
+        with self._database.write():
+            yield now
+            self._audit.append(actor(), action, str(number), detail, at=now)
 
     def __enter__(self) -> Self:
         return self
@@ -100,13 +114,15 @@ def retry(
 ) -> None:
     """Try again what was given up: a job, or a delivery."""
     with Opened(config) as storage:
-        now = time.time()
         if delivery:
-            storage.outbox.retry_by_hand(DeliveryId(number), now)
+            with storage.act(Action.DELIVERY_RETRIED, number) as now:
+                storage.outbox.retry_by_hand(DeliveryId(number), now)
         elif study:
-            storage.studies.retry_by_hand(StudyId(number), now)
+            with storage.act(Action.STUDY_RETRIED, number) as now:
+                storage.studies.retry_by_hand(StudyId(number), now)
         else:
-            storage.queue.retry_by_hand(JobId(number), now)
+            with storage.act(Action.JOB_RETRIED, number) as now:
+                storage.queue.retry_by_hand(JobId(number), now)
     typer.echo(f"{number} will be tried again")
 
 
@@ -117,8 +133,8 @@ def quarantine(
     reason: Annotated[str, typer.Option(help="Why, for whoever looks at it next.")],
 ) -> None:
     """Take a waiting job out of the queue."""
-    with Opened(config) as storage:
-        storage.queue.quarantine_by_hand(JobId(job), reason, time.time())
+    with Opened(config) as storage, storage.act(Action.JOB_QUARANTINED, job, reason) as now:
+        storage.queue.quarantine_by_hand(JobId(job), reason, now)
     typer.echo(f"{job} is in quarantine")
 
 

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from daemon import logs
 from daemon.events import Event
 from daemon.settings import Settings
+from storage.audit import Audit
 from storage.database import open_database
 from storage.errors import StorageError
 from storage.hosts import Hosts
 from storage.objects import ObjectStore
 from storage.outbox import Outbox
+from storage.people import Action
 from storage.queue import Queue
 from storage.studies import Studies
+from storage.trail import SERVICE
+from storage.trials import Trials
 
 SHARED_IDLE_S = 3600.0  # what another host writes is never still for so long
 
@@ -50,6 +54,7 @@ def recover(settings: Settings) -> None:
     ]:
         if not objects.exists(sha256):
             log.error(Event.OBJECT_LOST, sha256=sha256)
+    Audit(database).append(SERVICE, Action.SERVICE_STARTED, at=now)
     database.close()
 
 
@@ -60,11 +65,17 @@ class Claims:
         self._database = open_database(settings.storage.url)
         self._queue, self._outbox = Queue(self._database), Outbox(self._database)
         self._host = settings.storage.host.removeprefix("@")
+        self._trials = Trials(self._database)
 
-    def release(self, role: str, owner: str) -> int:
+    def stopped(self) -> None:
+        """Note that the service has ended in order."""
+        now = self._database.clock()
+        Audit(self._database).append(SERVICE, Action.SERVICE_STOPPED, at=now)
+
+    def release(self, role: str, owner: str, because: str) -> int:
         """Give back at once what a process held that has died; return how many claims."""
         if role == "worker":
-            return self._queue.release(owner, self._database.clock())
+            return self._queue.release(owner, self._database.clock(), because)
         return self._outbox.release(owner) if role == "delivery" else 0
 
     def overdue(self) -> set[str]:
@@ -85,6 +96,10 @@ class Claims:
         hosts, now = Hosts(self._database), self._database.clock()
         hosts.seen(self._host, roles, now)
         return hosts.bury(now)
+
+    def in_trial(self) -> bool:
+        """Whether a candidate is to classify beside what serves."""
+        return self._trials.open() is not None
 
     def close(self) -> None:
         """Close every connection; the next use opens one again."""

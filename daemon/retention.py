@@ -6,9 +6,12 @@ import time
 
 from daemon import logs, process
 from daemon.events import Event
+from storage.audit import Audit
 from storage.database import Database
 from storage.objects import ObjectStore
+from storage.people import Action
 from storage.retention import Retention
+from storage.trail import SERVICE
 
 EVERY_S = 3600.0
 BATCH = 100  # files between two commits
@@ -25,6 +28,7 @@ class Sweeper:
         """`labelled_days` are those that labelled images are kept; 0 is for ever."""
         self._keep_s = days * DAY_S
         self._labelled_s = labelled_days * DAY_S
+        self._database, self._audit = database, Audit(database)
         self._retention = Retention(database)
         self._objects = objects
 
@@ -39,7 +43,11 @@ class Sweeper:
                 if not batch:
                     break
                 self._objects.remove(batch)
-                self._retention.end(batch)
+                with self._database.write():
+                    self._retention.end(batch)
+                    self._audit.append(
+                        SERVICE, Action.OBJECTS_REMOVED, detail={"count": len(batch)}, at=now
+                    )
                 removed += len(batch)
         except OSError as error:  # the next run tries the same files again
             logs.get().error(Event.FAULT, **logs.whereabouts(error))

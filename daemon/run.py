@@ -22,7 +22,7 @@ from typing import Any
 
 from classifier.errors import ClassifierError
 from daemon import logs
-from daemon.errors import DaemonError
+from daemon.errors import CanaryLost, DaemonError
 from daemon.events import Event
 from daemon.process import EXIT_FAULT
 from daemon.settings import Settings
@@ -49,8 +49,11 @@ KINDS = {
     RunKind.RECALIBRATE: "daemon.run_learning",
     RunKind.RETRAIN: "daemon.run_learning",
     RunKind.EVALUATE: "daemon.run_evaluation",
+    RunKind.CANARY: "daemon.run_canary",
 }
-_FAULTS = (BundleNotWritten, CacheFailed, ResultsNotWritten, Diverged)
+# A backup holds a lock that writers wait for; a canary measures what the service takes.
+AT_ONCE = (RunKind.BACKUP, RunKind.CANARY)
+_FAULTS = (CanaryLost, BundleNotWritten, CacheFailed, ResultsNotWritten, Diverged)
 
 
 @dataclass
@@ -107,7 +110,7 @@ def execute(settings: Settings, run_id: int) -> RunState:
     task = Task(settings, database, claim, folder, Progress())
     heart = Heart(runs, claim, task.progress, parent)
     heart.start()
-    if claim.kind is not RunKind.BACKUP:  # which holds a lock that writers wait for
+    if claim.kind not in AT_ONCE:
         give_way()
     state, outcome, reason = _perform(task)
     heart.end(state, outcome, reason)

@@ -32,7 +32,9 @@ def gather(task: Task) -> Material:
         raise Refused("No bundle serves yet: start the service once.")
     root = task.settings.storage.root
     bundle = Shelf(root).load(serving.model.folder, serving.model.digest)
-    images = Labelled(task.database).images()
-    drawn = Holdouts(task.database).draw((one.patient for one in images), task.clock())
+    holdouts = Holdouts(task.database)
+    sampled = holdouts.sampled()  # what an acceptance test is made on is not learnt meanwhile
+    images = [one for one in Labelled(task.database).images() if one.patient not in sampled]
+    drawn = holdouts.draw((one.patient for one in images), task.clock())
     path = ObjectStore(root).path
     return Material(serving, bundle, local_cases(bundle, images, drawn, path, task.folder))

@@ -95,6 +95,9 @@ def summary(one: Run) -> str:
             else f"macro AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
         )  # fmt: skip
         return f"{told} on {figures['images']} images of {figures['patients']} patients"
+    if one.kind is RunKind.CANARY and found:
+        told = "; ".join(f"{name}: {how}" for name, how in found["pacs"].items())
+        return f"came through in {found['took_s']:.1f} s, scored as known; {told}"
     if found.get("verdict") is not None:
         told = "passed the gate" if passed(one) else "refused by the gate"
         return f"{found['bundle']}: {told}"

@@ -1,8 +1,9 @@
 """The process that has runs made and done when they are due.
 
 It works nothing itself and imports no machine learning: a run is a process of its own
-(`daemon.run`), one at a time. Which due times have come is read from the schedules' rows, so that
-neither a restart nor a second scheduler, on this host or another, makes a run twice.
+(`daemon.run`), one at a time, and a canary beside it. Which due times have come is read from the
+schedules' rows, so that neither a restart nor a second scheduler, on this host or another, makes a
+run twice. Beside that it listens for silence (`daemon.silence`, `daemon.missing_canary`).
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from daemon import duetimes, logs, process
 from daemon.errors import WrongTiming
 from daemon.events import Event
+from daemon.missing_canary import MissingCanary
 from daemon.settings import Settings
+from daemon.silence import Watchman
+from daemon.trials import Conductor
+from daemon.watching import Watch
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.runs import Runs, may_start
-from storage.schedule_records import Run, RunId, RunState
+from storage.schedule_records import Run, RunId, RunKind, RunState
 from storage.schedules import Schedules
 
 LOOK_EVERY_S = 2.0
@@ -33,9 +39,12 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     del owner, bells
     database = open_database(settings.storage.url)
     scheduler = Scheduler(settings, database, database.clock)
+    watchman, missing = Watchman(database), MissingCanary(settings, database)
     while not stop:
         try:
             scheduler.step()
+            watchman.step()
+            missing.step()
         except StorageError as error:  # busy, or full: the next look finds the same
             logs.get().error(Event.FAULT, **logs.whereabouts(error))
         scheduler.sleep(stop)
@@ -54,17 +63,22 @@ class Scheduler:
         self._schedules, self._runs = Schedules(database), Runs(database)
         self._clock = clock
         self._log = logs.get()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._run_id = RunId(0)  # the child's
+        self._children: list[Child] = []  # a canary goes beside another
+        self._watch = Watch(database, clock)
+        self._conductor = Conductor(settings, database, clock)
 
     def step(self) -> None:
-        """Look once at the clock, at the child, and at what waits."""
+        """Look once at the clock, at the children, at what waits and at what came in."""
         self.make_due()
-        self._tend()
+        for child in [one for one in self._children if one.process.poll() is not None]:
+            self._children.remove(child)
+            self._ended(child)
         for run_id in self._runs.put_back(self._clock()):
             self._log.warning(Event.RUN_PUT_BACK, run=run_id)
-        if self._child is None:
-            self._start(self.startable())
+        for run in self.startable():
+            self._start(run)
+        self._watch.step()
+        self._conductor.step()
 
     def make_due(self) -> None:
         """Make the runs of what came due since the schedules were last looked at."""
@@ -84,61 +98,78 @@ class Scheduler:
                     Event.RUN_DUE, run=run_id, schedule=one.name, kind=one.kind, missed=due.missed
                 )
 
-    def startable(self) -> Run | None:
-        """Return the run that is to start now: none while one is in work, on whatever host."""
+    def startable(self) -> tuple[Run, ...]:
+        """Return the runs that are to start now: a canary, and one of all others, where none is
+        in work, on whatever host."""
         now, waiting = self._clock(), self._runs.open()
-        if any(one.state is RunState.RUNNING for one in waiting):
-            return None
+        taken = {_lane(one.kind) for one in waiting if one.state is RunState.RUNNING}
+        taken |= {_lane(child.kind) for child in self._children}
+        found = []
         for one in waiting:
+            if _lane(one.kind) in taken:
+                continue
             if may_start(one.not_before, now) and duetimes.is_open(one.timing, now):
-                return one
-        return None
+                taken.add(_lane(one.kind))
+                found.append(one)
+        return tuple(found)
 
     def sleep(self, stop: process.Stop) -> None:
-        """Sleep until the next look, a stop, or the end of the child."""
+        """Sleep until the next look, a stop, or the end of a child."""
         descriptors = [stop.descriptor]
-        with suppress(OSError):
-            if self._child is not None:
-                descriptors.append(os.pidfd_open(self._child.pid))
+        for child in self._children:
+            with suppress(OSError):
+                descriptors.append(os.pidfd_open(child.process.pid))
         process.sleep(LOOK_EVERY_S, *descriptors)
         for one in descriptors[1:]:
             os.close(one)
 
     def end(self) -> None:
-        """Have the child hand its run back, and end it where it does not."""
-        if self._child is None:
-            return
-        self._child.terminate()
-        try:
-            self._child.wait(process.DRAIN_S - 2)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        with suppress(StorageError):  # else its lease runs out
-            self._runs.put_back(self._clock(), self._owner())
+        """Have the children hand their runs back, and end them where they do not."""
+        for child in self._children:
+            child.process.terminate()
+        deadline = time.monotonic() + process.DRAIN_S - 2
+        for child in self._children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            with suppress(StorageError):  # else its lease runs out
+                self._runs.put_back(self._clock(), child.owner)
 
-    def _start(self, run: Run | None) -> None:
-        if run is None or self._settings.file is None:
+    def _start(self, run: Run) -> None:
+        if self._settings.file is None:
             return
-        self._run_id = run.id
         command = [sys.executable, "-m", "daemon", "run", str(run.id)]
-        self._child = subprocess.Popen(
+        started = subprocess.Popen(
             [*command, "--config", str(self._settings.file)], stdin=subprocess.DEVNULL
         )
-        self._log.info(Event.PROCESS_STARTED, process=f"run-{run.id}", pid=self._child.pid)
+        self._children.append(Child(run.id, run.kind, started))
+        self._log.info(Event.PROCESS_STARTED, process=f"run-{run.id}", pid=started.pid)
 
-    def _tend(self) -> None:
-        if self._child is None or self._child.poll() is None:
-            return
-        status, owner, now = self._child.returncode, self._owner(), self._clock()
-        self._child = None
-        died = self._runs.put_back(now, owner)
-        if not died and status != 0 and self._runs.not_started(self._run_id, now):
-            died = (self._run_id,)  # before it could claim its run
+    def _ended(self, child: Child) -> None:
+        status, now = child.process.returncode, self._clock()
+        died = self._runs.put_back(now, child.owner)
+        if not died and status != 0 and self._runs.not_started(child.run_id, now):
+            died = (child.run_id,)  # before it could claim its run
         for run_id in died:
             self._log.error(Event.PROCESS_DIED, process=f"run-{run_id}", status=status)
 
-    def _owner(self) -> str:
-        """The name under which the child claims: `daemon.run.execute`."""
-        pid = 0 if self._child is None else self._child.pid
-        return f"{socket.gethostname()}-{pid}"
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """The process of a run."""
+
+    run_id: RunId
+    kind: RunKind
+    process: subprocess.Popen[bytes]
+
+    @property
+    def owner(self) -> str:
+        """The name under which it claims: `daemon.run.execute`."""
+        return f"{socket.gethostname()}-{self.process.pid}"
+
+
+def _lane(kind: RunKind) -> bool:
+    """One run of each is in work at a time: a canary goes beside a retraining of hours."""
+    return kind is RunKind.CANARY

@@ -10,21 +10,29 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
 
 import numpy as np
 
 from classifier.classify import Classifier
+from classifier.engine import processor
 from classifier.errors import BundleRefused, ClassifierError
 from daemon import logs
+from daemon.alarms import Bell
 from daemon.events import Event
 from daemon.settings import Settings
+from daemon.settings.service import ClassifierSettings
 from daemon.shelf import Shelf, configured
-from storage.bundles import Loaded, Revision, ServingModel
+from storage.alarm_records import AlarmKind
+from storage.audit import Audit
+from storage.bundles import Loaded, Model, Revision, ServingModel
 from storage.database import Database
 from storage.errors import StorageError
 from storage.ledger import Ledger
+from storage.people import Action
+from storage.records import Doubt
 from storage.workers import Workers
 
 LOOK_EVERY_S = 1.0
@@ -42,8 +50,11 @@ class Serving:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._chosen = settings.classifier
+        self._stops = settings.watch.broken_calibration == "stop"
         self._shelf = Shelf(settings.storage.root)
+        self._database, self._audit = database, Audit(database)
         self._ledger, self._workers = Ledger(database), Workers(database)
+        self._bell = Bell(database)
         self._owner = owner
         self._clock = clock
         self._log = logs.get()
@@ -99,10 +110,12 @@ class Serving:
         kept = None if self._replaced is None else self._replaced[0]
         if serving.model.digest == classifier.bundle.digest:
             classifier.thresholds = dict(serving.thresholds)
+            classifier.doubts = self._doubts(serving)
             self._revision = serving.revision
             self._log.info(Event.MODEL_FOLLOWED, model=classifier.version, **classifier.thresholds)
         elif kept is not None and kept.bundle.digest == serving.model.digest:
             kept.thresholds = dict(serving.thresholds)
+            kept.doubts = self._doubts(serving)
             self._switch(classifier, kept, serving)
         else:
             self._loading = serving, self._beside.submit(self._load, serving)
@@ -130,13 +143,19 @@ class Serving:
         self._revision = serving.revision
 
     def _note(self, one: Classifier) -> None:
-        engine = one.engine
-        self._workers.loaded(
-            Loaded(self._owner, one.version, engine.name, engine.reason, self._clock())
-        )
+        engine, now = one.engine, self._clock()
+        machine = {
+            "digest": one.digest, "engine": engine.name, "machine": processor(),
+            "openvino": version("openvino"), "also": " ".join(self._chosen.also_classify),
+        }  # fmt: skip
+        with self._database.write():
+            self._workers.loaded(Loaded(self._owner, one.version, engine.name, engine.reason, now))
+            self._audit.append(self._owner, Action.MODEL_LOADED, one.version, machine, at=now)
 
     def _refuse(self, serving: ServingModel, reason: str) -> bool:
         self._log.error(Event.MODEL_REFUSED, model=serving.model.version, reason=reason)
+        told = {"reason": reason}
+        self._bell.ring(AlarmKind.CANDIDATE, serving.model.version, told, self._clock())
         return self._ledger.refuse(serving.model.digest, self._owner, reason, self._clock())
 
     def _register(self) -> None:
@@ -156,13 +175,23 @@ class Serving:
 
     def _load(self, serving: ServingModel) -> Classifier:
         """Load and try a bundle. Raises ClassifierError."""
-        found = serving.model
-        bundle = self._shelf.load(found.folder, found.digest)
-        classifier = Classifier(
-            bundle, self._chosen.engine, self._chosen.also_classify, serving.thresholds
-        )
-        _try(classifier)
+        classifier = open_classifier(self._chosen, self._shelf, serving.model, serving.thresholds)
+        classifier.doubts = self._doubts(serving)
         return classifier
+
+    def _doubts(self, serving: ServingModel) -> dict[str, Doubt]:
+        """What becomes of the findings whose probabilities do not hold."""
+        return dict.fromkeys(serving.doubted, Doubt.STOPPED if self._stops else Doubt.MARKED)
+
+
+def open_classifier(
+    chosen: ClassifierSettings, shelf: Shelf, found: Model, thresholds: Mapping[str, float]
+) -> Classifier:
+    """Load a registered bundle and try it. Raises ClassifierError."""
+    bundle = shelf.load(found.folder, found.digest)
+    classifier = Classifier(bundle, chosen.engine, chosen.also_classify, thresholds)
+    _try(classifier)
+    return classifier
 
 
 def _try(classifier: Classifier) -> None:

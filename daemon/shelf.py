@@ -9,15 +9,16 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from classifier.bundle import Bundle, default_folder, load_bundle
 from classifier.errors import BundleRefused
 from storage.bundles import BundleFacts, Model
-from storage.ledger import SERVICE, Ledger
+from storage.ledger import Ledger
 from storage.objects import make_folder
+from storage.trail import SERVICE
 
 
 class Shelf:
@@ -44,12 +45,15 @@ class Shelf:
         copied.
         """
         bundle = load_bundle(source)
+        damaged = bundle.damaged_graphs()
+        if damaged and actor != SERVICE:  # the service's own start must not fail for a graph
+            raise BundleRefused(" ".join(damaged.values()))
         facts = facts_of(bundle)
         ledger.check_version(facts)
         target = self.folder / facts.folder
         with self._alone():
-            if self._digest(target) != facts.digest:
-                self._copy(bundle, target, _graphs(bundle, actor), link=link)
+            if not _as_good(target, bundle, damaged):
+                self._copy(bundle, target, damaged, link=link)
         return ledger.register(facts, at, actor)
 
     def load(self, folder: str, digest: str) -> Bundle:
@@ -67,25 +71,13 @@ class Shelf:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _digest(self, folder: Path) -> str | None:
-        try:
-            found = load_bundle(folder)
-            for name in found.manifest.graph_files:  # `load_bundle` leaves them to the engine
-                found.read(name)
-        except BundleRefused:
-            return None
-        return found.digest
-
-    def _copy(self, bundle: Bundle, target: Path, graphs: list[str], *, link: bool) -> None:
+    def _copy(self, bundle: Bundle, target: Path, damaged: Collection[str], *, link: bool) -> None:
         """Put the whole folder in its place at once; a damaged one there goes."""
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.folder))
         try:
             for source in sorted(bundle.folder.iterdir()):
                 _place(source, draft / source.name, link=link)
-            copied = load_bundle(draft)
-            for name in graphs:
-                copied.read(name)
-            if copied.digest != bundle.digest:
+            if not _as_good(draft, bundle, damaged):
                 raise BundleRefused("The bundle changed while it was copied.")
             draft.chmod(0o755)
             if target.exists():
@@ -97,18 +89,13 @@ class Shelf:
             shutil.rmtree(draft.with_name(f"{draft.name}.damaged"), ignore_errors=True)
 
 
-def _graphs(bundle: Bundle, actor: str) -> list[str]:
-    """The files of sound graphs. Without one the next engine serves, where the settings say so."""
-    sound = []
-    for name in sorted(bundle.manifest.graph_files):
-        try:
-            bundle.read(name)
-        except BundleRefused:
-            if actor != SERVICE:
-                raise
-        else:
-            sound.append(name)
-    return sound
+def _as_good(folder: Path, bundle: Bundle, damaged: Collection[str]) -> bool:
+    """Whether the folder holds the bundle, with no more graphs damaged than these."""
+    try:
+        found = load_bundle(folder)
+    except BundleRefused:
+        return False
+    return found.digest == bundle.digest and set(found.damaged_graphs()) <= set(damaged)
 
 
 def configured(setting: str) -> Path:

@@ -61,8 +61,9 @@ class StudyWork:
                 study = without(study, mixed)
                 made = build_study(study, self._recent.read, self._device, chosen.heat_map, now)
             flagged = _is_flagged(study)
-            send = flagged or chosen.send_negative or study.sent
-            pacs = [one.name for one in self._settings.pacs if send]
+            send = flagged or chosen.send_negative or study.sent or study.canary
+            to = self._settings.canary_pacs if study.canary else self._settings.pacs
+            pacs = [one.name for one in to if send]
             self._studies.reported(study, made.stored(self._objects, now), pacs, now)
             self._bells.ring("delivery")
             log.info(

@@ -1,5 +1,5 @@
 """`hilum serve`: opens the storage, then keeps its processes running: listener, workers, delivery,
-pages and scheduler.
+pages and scheduler; and, while a candidate is in its trial, one that classifies with it.
 
 Each is a process of its own, so that none can take another along. The supervisor itself does no
 work: it starts, watches, and ends them. They are forks of it: what it has imported is there at
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from daemon import logs, process
 from daemon.errors import SettingsError
 from daemon.events import Event
+from daemon.limits import why_ended
 from daemon.settings import Settings
 from storage.errors import StorageError
 from storage.root import lock_root
@@ -48,6 +49,7 @@ class Child:
 
     role: str
     owner: str  # under this name it claims; it ends with the host's where hosts share a database
+    wanted: bool = True  # else it ends by itself, and is not started again
     running: BaseProcess | None = None
     started_at: float = 0.0
     not_before: float = 0.0
@@ -61,17 +63,21 @@ class Supervisor:
         self._settings = settings
         self._roles = roles
         self._log = logs.get()
-        host = settings.storage.host
-        workers = [Child("worker", f"worker-{n}{host}") for n in range(settings.classifier.workers)]
-        self._children = [
-            child
-            for role in ROLES if role in roles
-            for child in (workers if role == "worker" else [Child(role, f"{role}{host}")])
-        ]  # fmt: skip
+        host, several = settings.storage.host, range(1, settings.dicom.listeners)
+        children = [
+            Child("listener", f"listener{host}"),
+            *(Child("listener", f"listener-{n + 1}{host}") for n in several),
+            *(Child("worker", f"worker-{n}{host}") for n in range(settings.classifier.workers)),
+            *(Child(role, f"{role}{host}") for role in ("delivery", "web", "scheduler")),
+        ]
+        # Runs while a candidate is in its trial
+        self._shadow = Child("shadow", f"shadow{host}", wanted=False)
+        self._children = [one for one in children if one.role in roles]
+        if "worker" in roles:
+            self._children.append(self._shadow)
         self._life_read, self._life_write = os.pipe()
-        self._bells = process.Bells(
-            [*(worker.owner for worker in workers), *(f"delivery-{p.name}" for p in settings.pacs)]
-        )
+        workers = [one.owner for one in self._children if one.role == "worker"]
+        self._bells = process.Bells([*workers, *(f"delivery-{p.name}" for p in settings.pacs)])
 
     def run(self, stop: process.Stop) -> None:
         """Keep the children running until told to stop, then end them."""
@@ -95,7 +101,9 @@ class Supervisor:
     def _sleep(self, until: float, stop: process.Stop) -> None:
         """Sleep until then, a stop, a child's death, or the time to start one again."""
         alive = [child.running.sentinel for child in self._children if child.running is not None]
-        starts = [child.not_before for child in self._children if child.running is None]
+        starts = [
+            child.not_before for child in self._children if child.wanted and child.running is None
+        ]
         seconds = min([until, *starts]) - time.monotonic()
         process.sleep(seconds, stop.descriptor, *alive)
 
@@ -103,6 +111,9 @@ class Supervisor:
         if child.running is not None:
             status = child.running.exitcode
             if status is None:
+                return
+            if child is self._shadow and status == 0:
+                child.running, child.wanted = None, False
                 return
             lived_s = now - child.started_at
             child.quick_deaths = 0 if lived_s > LIVED_WELL_S else child.quick_deaths + 1
@@ -112,8 +123,8 @@ class Supervisor:
                 Event.PROCESS_DIED, process=child.owner, status=status,
                 lived_s=round(lived_s, 1), restart_in_s=wait_s,
             )  # fmt: skip
-            self._release(child)
-        if now >= child.not_before:
+            self._release(child, why_ended(status))
+        if child.wanted and now >= child.not_before:
             self._start(child, now)
 
     def _start(self, child: Child, now: float) -> None:
@@ -133,11 +144,11 @@ class Supervisor:
         serve_role = import_module(f"daemon.{child.role}").serve
         sys.exit(serve_role(self._settings, stop, child.owner, self._bells))
 
-    def _release(self, child: Child) -> None:
+    def _release(self, child: Child, because: str) -> None:
         """Give back at once what a dead process had claimed."""
         try:
             with self._claims() as claims:
-                released = claims.release(child.role, child.owner)
+                released = claims.release(child.role, child.owner, because)
         except StorageError as error:
             # The lease will run out, and _check_leases does the same then
             self._log.error(Event.FAULT, **logs.whereabouts(error))
@@ -159,6 +170,7 @@ class Supervisor:
                     claims.release_overdue()
                 for host, count in claims.live(self._roles).items():
                     self._log.error(Event.HOST_SILENT, host=host, released=count)
+                self._shadow.wanted = claims.in_trial()
         except StorageError as error:
             self._log.error(Event.FAULT, **logs.whereabouts(error))
 
@@ -184,6 +196,11 @@ class Supervisor:
                 self._log.error(Event.PROCESS_KILLED, pid=one.pid)
                 one.kill()
                 one.join()
+        try:
+            with self._claims() as claims:
+                claims.stopped()
+        except StorageError as error:
+            self._log.error(Event.FAULT, **logs.whereabouts(error))
         self._log.info(Event.SERVICE_STOPPED)
 
 

@@ -17,6 +17,7 @@ from daemon import logs, process
 from daemon.events import Event
 from daemon.headers import Backlog
 from daemon.image_work import ImageWork, Opened
+from daemon.limits import IMAGE_S, TimeLimit, limit_memory
 from daemon.serving import Serving
 from daemon.settings import Settings
 from daemon.study_work import StudyWork
@@ -49,10 +50,12 @@ class Worker:
         owner: str,
         bells: process.Bells | None = None,
         clock: Callable[[], float] = time.time,
+        limit: TimeLimit | None = None,
     ) -> None:
+        """`limit`: of an image's time; only a process that may end is given one."""
         recent = RecentObjects(objects, KEPT_BYTES)
         quiet_s = settings.report.study_quiet_s
-        self._images = ImageWork(database, recent, owner, quiet_s, clock)
+        self._images = ImageWork(database, recent, owner, quiet_s, clock, limit)
         self._studies = StudyWork(
             settings, database, objects, recent, owner, bells or process.Bells(), clock
         )
@@ -124,7 +127,11 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     if classifier is None:
         return 0
     objects = ObjectStore(settings.storage.root)
-    worker = Worker(settings, objects, database, classifier, owner, bells, database.clock)
+    limit = TimeLimit(IMAGE_S)
+    worker = Worker(
+        settings, objects, database, classifier, owner, bells, database.clock, limit=limit
+    )
+    limit_memory()
     backlog, engine = Backlog(database, objects), classifier.engine
     log.info(Event.WORKER_READY, model=classifier.version, engine=engine.name, why=engine.reason)
     if classifier.bundle.manifest.frontal is None:

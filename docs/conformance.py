@@ -8,7 +8,7 @@ from pydicom.tag import Tag
 
 from classifier.bundle import load_bundle
 from classifier.eligibility import REASONS
-from daemon import admission, association, commitment, contexts, courier, listener
+from daemon import admission, association, commitment, contexts, courier, statuses
 from daemon.findings import CATALOGUE
 from daemon.report import codes, conformance, header
 from daemon.settings import DicomSettings, PacsSettings
@@ -97,7 +97,7 @@ def _proposed() -> str:
 
 
 def _store_statuses() -> str:
-    rows = ((f"{code:04X}H", text) for code, text in listener.STATUS_CODES.items())
+    rows = ((f"{code:04X}H", text) for code, text in statuses.STATUS_CODES.items())
     return table(("status", "meaning"), rows)
 
 

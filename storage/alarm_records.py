@@ -14,7 +14,11 @@ class AlarmKind(StrEnum):
     INPUT_DRIFT = "input_drift"  # a station's images are no longer those of the reference
     SCORE_DRIFT = "score_drift"  # nor a finding's probabilities
     LABEL_DRIFT = "label_drift"  # nor the share of a finding that its readers see
+    CANDIDATE = "candidate"  # a bundle that was to serve, or to be tried, cannot be loaded
     CALIBRATION = "calibration"  # reviews say that a finding's probabilities do not hold
+    SILENCE = "silence"  # a station sends nothing that should have
+    CANARY = "canary"  # the known image did not come through as it is known
+    CERTIFICATE = "certificate"  # newer files of TLS cannot be used; those before are
 
 
 class AlarmState(StrEnum):

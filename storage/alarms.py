@@ -111,6 +111,13 @@ class Alarms:
         with self._database.read() as connection:
             return tuple(map(to_alarm, connection.execute(query)))
 
+    def find(self, kind: AlarmKind, subject: str) -> Alarm | None:
+        """Return the open alarm of a kind and a subject, None where there is none."""
+        which = (alarm.c.kind == kind) & (alarm.c.subject == subject)
+        with self._database.read() as connection:
+            row = connection.execute(_open().where(which)).first()
+        return None if row is None else to_alarm(row)
+
     def waiting(self) -> int:
         """Return how many nobody has acknowledged."""
         query = select(func.count()).select_from(alarm).where(alarm.c.closed_at.is_(None))

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Row, insert, select, text
+from sqlalchemy import Row, func, insert, select, text
 
 from storage.database import Database
 from storage.people import Action
@@ -23,6 +23,9 @@ FIRST = "0" * 64  # stands for the hash before the first row
 BATCH = 1000
 READ_AGAIN_S = 60.0  # a study that is read on is one reading
 LOCK = 0x48494C55  # PostgreSQL's advisory lock of the chain
+_NEWEST = select(audit.c.id, audit.c.sha256).where(
+    audit.c.id == select(func.max(audit.c.id)).scalar_subquery()
+)
 
 Detail = Mapping[str, str | int | float | bool]
 
@@ -83,8 +86,7 @@ class Audit:
         with self._database.write() as connection:
             if connection.dialect.name == "postgresql":  # SQLite has one writer anyhow
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-            newest = select(audit.c.id, audit.c.sha256).order_by(audit.c.id.desc()).limit(1)
-            last = connection.execute(newest).first()
+            last = connection.execute(_NEWEST).first()
             number, before = (last.id, last.sha256) if last is not None else (0, FIRST)
             values = {
                 "id": number + 1, "at": float(at), "actor": actor, "action": str(action),
@@ -134,25 +136,53 @@ class Audit:
 
     def head(self) -> Verified:
         """Return how many rows there are and the newest one's hash, unchecked."""
-        newest = select(audit.c.id, audit.c.sha256).order_by(audit.c.id.desc()).limit(1)
         with self._database.read() as connection:
-            last = connection.execute(newest).first()
+            last = connection.execute(_NEWEST).first()
         return Verified(0, FIRST, None) if last is None else Verified(last.id, last.sha256, None)
 
-    def verify(self) -> Verified:
-        """Check the chain from the first row on; one batch at a time is in memory."""
-        before, number = FIRST, 0
+    def verify(self, known: Mapping[int, str] | None = None) -> Verified:
+        """Check the chain from the first row on; one batch at a time is in memory.
+
+        `known`: which hash rows had when somebody noted it, by id. A trail that was cut off before
+        such a row, or made anew, is broken.
+        """
+        found = Verified(0, FIRST, None)
         while True:
-            batch = select(audit).where(audit.c.id > number).order_by(audit.c.id).limit(BATCH)
-            with self._database.read() as connection:
-                rows = connection.execute(batch).all()
-            for row in rows:
-                values = {name: getattr(row, name) for name in _HASHED}
-                if row.id != number + 1 or row.sha256 != _hash(before, values):
-                    return Verified(number, before, number + 1)
-                before, number = row.sha256, row.id
-            if len(rows) < BATCH:
-                return Verified(number, before, None)
+            step = self.verify_on(found, known)
+            if step.broken is not None or step.rows == found.rows:
+                return step
+            found = step
+
+    def verify_on(
+        self, sound: Verified, known: Mapping[int, str] | None = None, limit: int = BATCH
+    ) -> Verified:
+        """Check up to `limit` rows after those that are known to be sound.
+
+        The same number of rows: there are no more, and none was cut off.
+        """
+        from_here = select(audit).where(audit.c.id >= max(sound.rows, 1)).order_by(audit.c.id)
+        with self._database.read() as connection:
+            rows = connection.execute(from_here.limit(limit + 1)).all()
+        if sound.rows:
+            first, rows = rows[:1], rows[1:]
+            if not first or first[0].id != sound.rows or first[0].sha256 != sound.head:
+                return Verified(max(0, sound.rows - 1), FIRST, sound.rows)
+        number, before = sound.rows, sound.head
+        for row in rows[:limit]:
+            values = {name: getattr(row, name) for name in _HASHED}
+            noted = row.sha256 if known is None else known.get(row.id, row.sha256)
+            if row.id != number + 1 or row.sha256 != _hash(before, values) or noted != row.sha256:
+                return Verified(number, before, number + 1)
+            before, number = row.sha256, row.id
+        if not rows and number < max(known or {0: ""}):
+            return Verified(number, before, number + 1)
+        return Verified(number, before, None)
+
+    def after(self, row_id: int, limit: int) -> tuple[AuditRow, ...]:
+        """Return up to `limit` rows after that one, in order."""
+        query = select(audit).where(audit.c.id > row_id).order_by(audit.c.id).limit(limit)
+        with self._database.read() as connection:
+            return tuple(map(_row, connection.execute(query)))
 
 
 _HASHED = ("id", "at", "actor", "action", "subject", "detail")

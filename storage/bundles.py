@@ -97,6 +97,7 @@ class Revision:
 
     promotion: int = 0
     threshold: int = 0
+    doubt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class ServingModel:
     promotion: Promotion
     thresholds: Mapping[str, float]
     revision: Revision
+    doubted: frozenset[str] = frozenset()  # findings whose probabilities do not hold
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,17 @@ class Catalogue:
             put_own(connection, sop_instance_uid, header)
 
 
+def removed(database: Database, sop_instance_uid: str, sha256: Sha256) -> bool:
+    """Whether retention has deleted an image's file, or is about to."""
+    query = (
+        select(instance.c.removal)
+        .where(instance.c.sop_instance_uid == sop_instance_uid)
+        .where(instance.c.sha256 == sha256)
+    )
+    with database.read() as connection:
+        return connection.execute(query).scalar_one_or_none() is not None
+
+
 _Source = tuple[Select[Any], Table, ColumnElement[str]]
 
 

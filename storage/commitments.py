@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, insert, select, update
 
+from storage.audit import Audit, Detail
 from storage.database import Database, unheld
 from storage.errors import NotFound
+from storage.people import Action
 from storage.records import CommitmentRequest, Committed, DeliveryState, Form
 from storage.results import cut
 from storage.schema import commitment, delivery
+from storage.trail import SERVICE
 
 MAX_RESENT = 3  # times that an object is sent again after the PACS could not commit to it
 
@@ -106,6 +109,10 @@ class Commitments:
                 again = _fail(connection, number, uid, reason, resend_at)
                 resent += again is True
                 dead += again is False
+            said: Detail = {"pacs": pacs, "committed": done, "resent": resent, "dead": dead}
+            Audit(self._database).append(
+                SERVICE, Action.COMMITMENT_REPORTED, transaction_uid, said, at=now
+            )
         return Committed(done, resent, dead)
 
     def waive(self, pacs: str) -> None:

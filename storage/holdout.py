@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, update
 
+from storage.acceptance_rows import sampled_patients
 from storage.audit import Audit
 from storage.database import Database, insert_or
 from storage.errors import Refused
@@ -105,18 +106,26 @@ class Holdouts:
         with self._database.read() as connection:
             return frozenset(connection.execute(query).scalars())
 
+    def sampled(self) -> frozenset[str]:
+        """Return the patients in acceptance tests that are open."""
+        with self._database.read() as connection:
+            return sampled_patients(connection)
+
     def draw(self, patients: Iterable[str], at: float) -> dict[str, bool]:
         """Draw whoever was not; return of each patient whether he is held out."""
         with self._database.write() as connection:
             draw(connection, patients, at)
         return self.members()
 
-    def note_trained(self, patients: Iterable[str], at: float) -> None:
+    def note_trained(self, patients: Collection[str], at: float) -> None:
         """Note before it begins that a bundle learns from patients.
 
-        Raises Refused where one of them has been held out meanwhile.
+        Raises Refused where one of them has been held out meanwhile, or drawn for an acceptance
+        test.
         """
         with self._database.write() as connection:
+            if not sampled_patients(connection).isdisjoint(patients):
+                raise Refused("A patient was drawn for an acceptance test: let it run again.")
             for one in sorted(set(patients)):
                 row = connection.execute(
                     select(holdout_patient.c.held_out)

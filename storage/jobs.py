@@ -74,7 +74,7 @@ def insert_job(
 def claimable(now: float, *, fresh: bool = False) -> Select[Any]:
     """Select the job to claim, with its instance."""
     query = (
-        select(job.c.id, job.c.attempts, job.c.token, *INSTANCE_COLUMNS)
+        select(job.c.id, job.c.attempts, job.c.token, job.c.reason, *INSTANCE_COLUMNS)
         .join(instance, job.c.instance_id == instance.c.id)
         .where(job.c.state == JobState.PENDING, job.c.not_before <= now)
     )
@@ -116,12 +116,17 @@ def release_claims(
     jobs: ColumnElement[bool],
     studies: ColumnElement[bool],
     now: float,
+    because: str,
 ) -> int:
-    """Put back the claims that the two conditions select; return how many."""
+    """Put back the claims that the two conditions select; return how many.
+
+    `because`: why who held them does so no longer.
+    """
+    said = {"reason_code": WORKER_DIED, "reason": cut(because)}
     released_jobs = connection.execute(
         update(job)
         .where(job.c.state == JobState.RUNNING, jobs)
-        .values(state=JobState.PENDING, not_before=0, changed_at=now, **NO_CLAIM)
+        .values(state=JobState.PENDING, not_before=0, changed_at=now, **said, **NO_CLAIM)
     )
     claimed = (study.c.state == StudyState.REPORTING) & studies
     # A study whose report kills every worker must not go round for ever.

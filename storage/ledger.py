@@ -22,6 +22,7 @@ from storage.bundles import (
     ThresholdChange,
 )
 from storage.database import Database, insert_or
+from storage.doubts import doubts_of
 from storage.errors import NotFound, Refused
 from storage.ledger_rows import (
     last_line,
@@ -36,8 +37,9 @@ from storage.ledger_rows import (
 from storage.people import Action
 from storage.results import AnyRow, cut
 from storage.schema import model, promotion, threshold
+from storage.trail import SERVICE
 
-SERVICE = "service"  # the actor of what the service does by itself
+NO_REASON = "A reason is needed: the history keeps it."
 
 
 _ACTIONS = {
@@ -128,7 +130,9 @@ class Ledger:
                 return None
             found = self._model(connection, last.model_id)
             own = {**found.thresholds, **overrides(connection, found.digest)}
-            return ServingModel(found, to_promotion(last), own, revision_of(connection))
+            doubted = frozenset(doubts_of(connection, found.digest))
+            line = to_promotion(last)
+            return ServingModel(found, line, own, revision_of(connection), doubted)
 
     def history(self, limit: int = 200) -> tuple[Promotion, ...]:
         """Return what served when, the newest first."""
@@ -317,5 +321,5 @@ def _names(one: Model) -> set[str]:
 
 def _required(reason: str) -> str:
     if not reason.strip():
-        raise LedgerRefuses("A reason is needed: the history keeps it.")
+        raise LedgerRefuses(NO_REASON)
     return cut(reason.strip())

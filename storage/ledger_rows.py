@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from storage.bundles import Model, ModelId, Promotion, PromotionId, Revision
 from storage.results import AnyRow
-from storage.schema import model, promotion, threshold
+from storage.schema import doubt, model, promotion, threshold
 
 
 def promotions() -> Select[Any]:
@@ -38,9 +38,9 @@ def line_id(line: AnyRow | None) -> int | None:
 
 def revision_of(connection: Connection) -> Revision:
     """Return the ids of the newest lines."""
-    newest = (select(func.max(table.c.id)).scalar_subquery() for table in (promotion, threshold))
-    promoted, changed = connection.execute(select(*newest)).one()
-    return Revision(promoted or 0, changed or 0)
+    newest = (select(func.max(table.c.id)).scalar_subquery()
+              for table in (promotion, threshold, doubt))  # fmt: skip
+    return Revision(*(number or 0 for number in connection.execute(select(*newest)).one()))
 
 
 def overrides(connection: Connection, digest: str) -> dict[str, float]:

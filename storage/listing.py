@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     case,
     delete,
+    exists,
     func,
     insert,
     select,
@@ -31,7 +32,16 @@ from storage.headers import (
     urgency,
 )
 from storage.records import InstanceId, ResultStatus, StudyId
-from storage.schema import finding, image_header, instance, own_header, result, study, study_finding
+from storage.schema import (
+    canary,
+    finding,
+    image_header,
+    instance,
+    own_header,
+    result,
+    study,
+    study_finding,
+)
 from storage.schema import study_header as listed
 from storage.schema.worklist import SEARCHED
 
@@ -61,9 +71,11 @@ def list_study(
     """Bring a study's row up to its results; a study with a new result is to be reviewed again.
 
     What the study's first image said stays, and what a later one says besides is added: a study
-    does not change its patient.
+    does not change its patient. A canary's study is no patient's, and has no row.
     """
     before = connection.execute(_study(study_id)).one()
+    if before.canary:
+        return
     found = [_Found(*row) for row in connection.execute(_findings(study_id))]
     top = max(found, key=lambda one: (one.present, one.probability), default=None)
     known = _merged(_header(before), header or StudyHeader())
@@ -162,6 +174,11 @@ def mark_review(
         )
 
 
+def of_canary(study_instance_uid: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a study is a canary's (`storage.canaries`): one look into an index."""
+    return exists(select(canary.c.run_id).where(canary.c.study_instance_uid == study_instance_uid))
+
+
 def _study(study_id: StudyId) -> Select[Any]:
     """Select what the row says so far, and what it has to say now."""
     of_study = instance.c.study_id == study_id
@@ -180,6 +197,7 @@ def _study(study_id: StudyId) -> Select[Any]:
             over_results(func.count()).label("images"),
             func.coalesce(over_results(func.sum(unanalysed)), 0).label("not_analysed"),
             first.label("first_received_at"),
+            of_canary(study.c.study_instance_uid).label("canary"),
         )
         .select_from(study)
         .outerjoin(listed, listed.c.study_id == study.c.id)

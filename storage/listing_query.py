@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, Table, func, select, tuple_
 
+from storage.acceptance_rows import withheld_cases
 from storage.errors import StorageError, UnknownPlace
 from storage.headers import fold
 from storage.results import AnyRow
-from storage.schema import study_finding
+from storage.schema import acceptance_case, study_finding
 from storage.schema import study_header as listed
 
 _KEY = struct.Struct(">?ddq")
@@ -46,6 +47,7 @@ class Query:
     last_date: str | None = None
     reviewed_by: str | None = None
     blinded: bool = False
+    apart_from: int | None = None  # an account: without what an acceptance test withholds from it
 
     def __post_init__(self) -> None:
         computed = self.state in (ListState.FLAGGED, ListState.NOT_ANALYSED)
@@ -75,6 +77,9 @@ class Order:
             keys = keys.where(study_finding.c.name == query.finding)
             if filters or query.state is ListState.NOT_ANALYSED:
                 keys = keys.join(listed, listed.c.study_id == study_finding.c.study_id)
+        if query.apart_from is not None:
+            cases = withheld_cases(query.apart_from)
+            filters.append(~cases.where(acceptance_case.c.study_id == study_id).exists())
         if query.state is not None:
             filters.append(self._in_state(query.state, blinded=query.blinded))
         return keys.where(*filters).order_by(*self.columns)

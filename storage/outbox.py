@@ -26,6 +26,7 @@ from storage.records import (
 )
 from storage.results import AnyRow, cut
 from storage.schema import companion, delivery, report, study
+from storage.trail import Trail
 
 _UNFINISHED = [state for state in DeliveryState if not state.is_final]
 _BY_HAND = (DeliveryState.DEAD, DeliveryState.NOT_TAKEN)
@@ -37,6 +38,7 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         """Work on a migrated database."""
         self._database = database
+        self._trail = Trail(database)
 
     def claim(
         self, pacs: str, limit: int, owner: str, lease_s: float, now: float
@@ -77,15 +79,18 @@ class Outbox:
 
         `commit`: it is to be asked whether it commits to it.
         """
-        self._give_up(
-            claim,
-            state=DeliveryState.COMMITTING if commit else DeliveryState.STORED,
-            next_attempt_at=now,
-            stored_at=now,
-            last_status=status,
-            last_error=None,
-            **_sent(sent or Form(claim.sop_class_uid, claim.sop_instance_uid)),
-        )
+        form = sent or Form(claim.sop_class_uid, claim.sop_instance_uid)
+        with self._database.write():
+            self._give_up(
+                claim,
+                state=DeliveryState.COMMITTING if commit else DeliveryState.STORED,
+                next_attempt_at=now,
+                stored_at=now,
+                last_status=status,
+                last_error=None,
+                **_sent(form),
+            )
+            self._trail.delivered(claim, form, status, now)
 
     def later(
         self,
@@ -223,9 +228,11 @@ class Outbox:
         error: str | None,
         now: float,
     ) -> None:
-        self._give_up(
-            claim, state=state, next_attempt_at=now, last_status=status, last_error=_cut(error)
-        )
+        with self._database.write():
+            self._give_up(
+                claim, state=state, next_attempt_at=now, last_status=status, last_error=_cut(error)
+            )
+            self._trail.refused(claim, status or "", now)
 
     def _give_up(self, claim: Delivery, **values: object) -> None:
         """End a claim. The token is the fence: whoever took over since has a larger one."""
@@ -271,6 +278,7 @@ def _to_delivery(row: AnyRow, pacs: str) -> Delivery:
         token=Token(row.token + 1),
         companion_id=None if row.companion_id is None else CompanionId(row.companion_id),
         tried=_form(row),
+        study_instance_uid=row.study_instance_uid,
     )
 
 
@@ -285,9 +293,11 @@ def _claimable(pacs: str, limit: int, now: float) -> Select[Any]:
             delivery.c.companion_id,
             delivery.c.sent_class_uid,
             delivery.c.sent_uid,
+            study.c.study_instance_uid,
             *_OBJECT,
         )
         .join(report, delivery.c.report_id == report.c.id)
+        .join(study, report.c.study_id == study.c.id)
         .outerjoin(companion, delivery.c.companion_id == companion.c.id)
         .where(delivery.c.state == DeliveryState.PENDING, delivery.c.pacs == pacs)
         .where(delivery.c.next_attempt_at <= now)

@@ -58,20 +58,51 @@ class Action(StrEnum):
     MODEL_ROLLED_BACK = "model.rolled_back"
     MODEL_REFUSED = "model.refused"  # a worker could not serve it
     THRESHOLD_CHANGED = "threshold.changed"
+    SHADOW_STARTED = "shadow.started"  # a candidate's trial beside what serves
+    SHADOW_ENDED = "shadow.ended"
     SCHEDULE_ADDED = "schedule.added"
     SCHEDULE_REMOVED = "schedule.removed"
     RUN_REQUESTED = "run.requested"
     RUN_CANCELLED = "run.cancelled"
     HOLDOUT_REFRESHED = "holdout.refreshed"  # its patients were drawn anew
     ALARM_ACKNOWLEDGED = "alarm.acknowledged"
+    FINDING_DOUBTED = "finding.doubted"  # its probabilities do not hold, by reviews
+    DOUBT_LIFTED = "finding.doubt_lifted"
+    STATION_ACCEPTED = "station.accepted"  # its images are its reference from now on
     ALARM_CLOSED = "alarm.closed"  # by a person
     LABELS_IMPORTED = "labels.imported"
+    ACCEPTANCE_DRAWN = "acceptance.drawn"
+    ACCEPTANCE_CLOSED = "acceptance.closed"
+    ACCEPTANCE_REPORTED = "acceptance.reported"
     JOB_RETRIED = "job.retried"
     JOB_QUARANTINED = "job.quarantined"
     STUDY_RETRIED = "study.retried"
     DELIVERY_RETRIED = "delivery.retried"
     AUDIT_READ = "audit.read"
+    AUDIT_BROKEN = "audit.broken"  # a check found a row that is not what was written
     OBJECT_UNSOUND = "object.unsound"  # its stored bytes are damaged or lost; who came upon it
+
+    SERVICE_STARTED = "service.started"
+    SERVICE_STOPPED = "service.stopped"
+    MODEL_LOADED = "model.loaded"  # by a worker, which answers with it from then on
+    INSTANCE_RECEIVED = "instance.received"
+    INSTANCE_ANALYSED = "instance.analysed"
+    INSTANCE_NOT_ANALYSED = "instance.not_analysed"
+    INSTANCE_QUARANTINED = "instance.quarantined"
+    INSTANCE_IGNORED = "instance.ignored"  # an object of ours that came back
+    REPORT_MADE = "report.made"
+    REPORT_DELIVERED = "report.delivered"
+    REPORT_REFUSED = "report.refused"  # by a PACS, for good
+    COMMITMENT_REPORTED = "commitment.reported"
+    OBJECTS_REMOVED = "objects.removed"  # by retention
+
+
+class Mark(StrEnum):
+    """Up to where the audit trail was dealt with."""
+
+    CHECKED = "checked"  # row by row, from the mark before
+    WHOLE = "whole"  # checked from the first row on, in one go
+    SENT = "sent"  # to the collector, which had it for long enough to say otherwise
 
 
 @dataclass(frozen=True, slots=True)

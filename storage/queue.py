@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Column, Select, delete, func, select, true, union_all, update
+from sqlalchemy import Column, Connection, Select, delete, func, select, true, union_all, update
 
 from storage.database import Database, unheld
 from storage.errors import NotFound
@@ -45,6 +45,7 @@ from storage.records import (
 )
 from storage.results import INSTANCE_COLUMNS, add_result, answered, cut, to_instance
 from storage.schema import delivery, instance, job, result, study
+from storage.trail import Trail
 
 UID_CONFLICT = "uid_conflict"
 QUARANTINED_BY_HAND = "quarantined_by_hand"
@@ -56,6 +57,7 @@ class Queue:
     def __init__(self, database: Database) -> None:
         """Work on a migrated database."""
         self._database = database
+        self._trail = Trail(database)
 
     def accept(self, arrival: Arrival) -> Acceptance:
         """Make the arrival durable: once this returns, it may be acknowledged.
@@ -64,21 +66,9 @@ class Queue:
         other bytes are kept and their job is quarantined.
         """
         with self._database.write() as connection:
-            first = insert_instance(connection, arrival, contested=False)
-            added = first or insert_instance(connection, arrival, contested=True)
-            if added is None:
-                connection.execute(
-                    update(instance)
-                    .where(instance.c.sop_instance_uid == arrival.sop_instance_uid)
-                    .where(instance.c.sha256 == arrival.sha256)
-                    .values(repeats=instance.c.repeats + 1, removal=None)  # the file is back
-                )
-                return Acceptance.REPEATED
-            if first is None:
-                insert_job(connection, added, arrival, JobState.QUARANTINED, UID_CONFLICT)
-                return Acceptance.CONFLICT
-            insert_job(connection, added, arrival, JobState.PENDING)
-            return Acceptance.NEW
+            outcome = _accept(connection, arrival)
+            self._trail.received(arrival, outcome)
+        return outcome
 
     def claim(self, owner: str, lease_s: float, now: float, *, fresh: bool = False) -> Job | None:
         """Take the job received first among those whose time has come.
@@ -107,7 +97,7 @@ class Queue:
                     changed_at=now,
                 )
             )
-        return Job(JobId(row.id), to_instance(row), attempts, Token(token), lease_until)
+        return Job(JobId(row.id), to_instance(row), attempts, Token(token), lease_until, row.reason)
 
     def finish(
         self,
@@ -125,6 +115,7 @@ class Queue:
         with self._database.write() as connection:
             give_up(connection, job, now, state=JobState.DONE, reason_code=None, reason=None)
             add_result(connection, job.instance, result, study_instance_uid, quiet_s, now, headers)
+            self._trail.answered(job.instance.arrival, result, study_instance_uid, now)
 
     def ignore(self, job: Job, reason_code: str, reason: str, now: float) -> None:
         """End the job without a result: an object of ours that came back. Raises LostClaim."""
@@ -132,6 +123,7 @@ class Queue:
             give_up(
                 connection, job, now, state=JobState.DONE, reason_code=reason_code, reason=reason
             )
+            self._trail.given_up(job.instance.arrival, reason_code, now, kept=False)
 
     def retry(self, job: Job, reason_code: str, reason: str, not_before: float, now: float) -> None:
         """Put the job back until `not_before`. Raises LostClaim.
@@ -173,18 +165,22 @@ class Queue:
             if uid is not None:
                 answer = Result(ResultStatus.NOT_ANALYSED, reason_code=reason_code, reason=reason)
                 add_result(connection, job.instance, answer, uid, quiet_s, now, headers)
+            self._trail.given_up(job.instance.arrival, reason_code, now, kept=True)
 
-    def release(self, owner: str, now: float) -> int:
-        """Put back at once what a worker held that has died; return how many claims."""
+    def release(self, owner: str, now: float, because: str = "it died") -> int:
+        """Put back at once what a worker held that has died; return how many claims.
+
+        `because`: why it died, for who reads the quarantine.
+        """
+        mine = job.c.owner == owner, study.c.owner == owner
         with self._database.write() as connection:
-            return release_claims(connection, job.c.owner == owner, study.c.owner == owner, now)
+            return release_claims(connection, *mine, now, because)
 
     def release_expired(self, now: float) -> int:
         """Put back at once every claim whose lease has run out; return how many."""
         with self._database.write() as connection:
-            return release_claims(
-                connection, job.c.lease_until <= now, study.c.lease_until <= now, now
-            )
+            expired = job.c.lease_until <= now, study.c.lease_until <= now
+            return release_claims(connection, *expired, now, "its lease ran out")
 
     def release_all(self, now: float, host: str = "") -> int:
         """Put back at once every claim of a host: nobody there who held one is alive at start.
@@ -192,12 +188,9 @@ class Queue:
         `host` ends the names of those who claim there; without one, every claim.
         """
         with self._database.write() as connection:
-            return release_claims(
-                connection,
-                job.c.owner.endswith(host, autoescape=True) if host else true(),
-                study.c.owner.endswith(host, autoescape=True) if host else true(),
-                now,
-            )
+            jobs = job.c.owner.endswith(host, autoescape=True) if host else true()
+            studies = study.c.owner.endswith(host, autoescape=True) if host else true()
+            return release_claims(connection, jobs, studies, now, "the service ended")
 
     def overdue(self, now: float) -> set[str]:
         """Return who holds a claim, on a job or on a study, whose lease has run out."""
@@ -209,6 +202,12 @@ class Queue:
         )
         with self._database.read() as connection:
             return {row.owner for row in connection.execute(claims)}
+
+    def is_longer_than(self, count: int) -> bool:
+        """Whether more images than that wait for a worker."""
+        query = select(job.c.id).where(job.c.state == JobState.PENDING).offset(count).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
 
     def rows(self, states: Collection[JobState] | None = None, limit: int = 200) -> list[JobRow]:
         """Return the newest jobs first, of those states or of all."""
@@ -322,6 +321,24 @@ class Queue:
         )
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
+
+
+def _accept(connection: Connection, arrival: Arrival) -> Acceptance:
+    first = insert_instance(connection, arrival, contested=False)
+    added = first or insert_instance(connection, arrival, contested=True)
+    if added is None:
+        connection.execute(
+            update(instance)
+            .where(instance.c.sop_instance_uid == arrival.sop_instance_uid)
+            .where(instance.c.sha256 == arrival.sha256)
+            .values(repeats=instance.c.repeats + 1, removal=None)  # the file is back
+        )
+        return Acceptance.REPEATED
+    if first is None:
+        insert_job(connection, added, arrival, JobState.QUARANTINED, UID_CONFLICT)
+        return Acceptance.CONFLICT
+    insert_job(connection, added, arrival, JobState.PENDING)
+    return Acceptance.NEW
 
 
 def _by_state(state: Column[Any]) -> Select[Any, int]:

@@ -5,6 +5,7 @@ Times are UNIX seconds (UTC, float), sizes are bytes, probabilities are 0 to 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
@@ -143,6 +144,7 @@ class Job:
     attempts: int  # this one included, so 1 on the first claim
     token: Token
     lease_until: float
+    last_end: str | None = None  # of the attempt before, where it ended with its process
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,13 @@ class JobRow:
     reason: str | None
 
 
+class Doubt(StrEnum):
+    """What reviews have shown of a finding's probabilities: they do not hold."""
+
+    MARKED = "marked"  # the report says so
+    STOPPED = "stopped"  # and the finding does not flag
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One finding of one image: the calibrated probability and what it was held against."""
@@ -172,11 +181,17 @@ class Finding:
     code_meaning: str
     probability: float
     threshold: float
+    doubt: Doubt | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the probability reaches the threshold."""
+        return self.probability >= self.threshold
 
     @property
     def present(self) -> bool:
-        """Whether the probability reaches the threshold."""
-        return self.probability >= self.threshold
+        """Whether it flags: a probability that is in doubt may reach the threshold and not."""
+        return self.reached and self.doubt is not Doubt.STOPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +214,16 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Maker:
+    """What classified an image, for the audit trail: a worker, its bundle, and the engine."""
+
+    owner: str
+    version: str
+    digest: str  # SHA-256 of the bundle's manifest
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What was found in one instance, or why it was not analysed.
 
@@ -211,6 +236,8 @@ class Result:
     reason_code: str | None = None
     reason: str | None = None
     attention: Attention | None = None
+    maker: Maker | None = None  # kept by the audit trail alone
+    measures: Mapping[str, float] | None = field(default=None, repr=False)  # that are watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +283,7 @@ class StudyJob:
     reading: Reading | None = None  # the review to be said, and the version to say it of
     said: tuple[Review, ...] = ()  # by readers in versions before, for one of results to repeat
     sent: bool = False  # an earlier version is on its way to a PACS, or there
+    canary: bool = False  # no patient's: a test of the whole way
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +332,7 @@ class Delivery:
     token: Token
     companion_id: CompanionId | None = None  # None: the report itself
     tried: Form | None = None  # what it was last sent as
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from typing import Any, TypeAlias
 
@@ -36,7 +37,9 @@ _ARRIVAL = (
     "peer_address",
     "received_at",
 )
-_FINDING = ("name", "code_value", "code_scheme", "code_meaning", "probability", "threshold")
+_FINDING = (
+    "name", "code_value", "code_scheme", "code_meaning", "probability", "threshold", "doubt",
+)  # fmt: skip
 _ATTENTION = ("maps", "grid", "rows", "columns", "top", "left", "scale", "side")
 
 INSTANCE_COLUMNS = [
@@ -79,6 +82,7 @@ def add_result(
             reason_code=answer.reason_code,
             reason=None if answer.reason is None else cut(answer.reason),
             created_at=now,
+            measures=None if answer.measures is None else json.dumps(dict(answer.measures)),
         )
         .returning(result.c.id)
     ).scalar_one()

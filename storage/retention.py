@@ -11,9 +11,11 @@ from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, update
 
+from storage.acceptance_rows import sampled_studies
 from storage.database import Database
 from storage.records import DeliveryState, JobState, Removal, Sha256, StudyState
 from storage.schema import (
+    acceptance_case,
     companion,
     delivery,
     instance,
@@ -23,6 +25,7 @@ from storage.schema import (
     report_label,
     study,
 )
+from storage.shadow import awaited
 
 _OPEN = [state for state in DeliveryState if not state.is_final]
 _TABLES: tuple[Table, ...] = (instance, companion)
@@ -44,6 +47,8 @@ class Retention:
         answered and delivered, committed where a PACS was asked to. An image that is in no study
         was ignored. What is in quarantine, and what a PACS has refused, stays for an administrator.
         Labelled images stay until they were received before `labelled_before`, none: for ever.
+        Images of an acceptance test stay while it is open.
+        What a candidate still has to classify beside what serves stays as long as its trial.
         """
         found: list[Sha256] = []
         with self._database.write() as connection:
@@ -76,7 +81,7 @@ def _removable(
         .outerjoin(study, instance.c.study_id == study.c.id)
         .where(instance.c.removal.is_(None), instance.c.received_at < before)
         .where(or_(instance.c.study_id.is_(None), _finished(before)), done.exists())
-        .where(_unlabelled(labelled_before))
+        .where(_unlabelled(labelled_before), ~_sampled(), ~awaited())
         .order_by(instance.c.received_at)
     )
     beside = (
@@ -96,6 +101,11 @@ def _unlabelled(before: float | None) -> ColumnElement[bool]:
     reported = select(report_label.c.study_id).where(report_label.c.study_id == instance.c.study_id)
     unlabelled = ~judged & ~reported.exists()
     return unlabelled if before is None else or_(unlabelled, instance.c.received_at < before)
+
+
+def _sampled() -> ColumnElement[bool]:
+    """What is to be read for an acceptance test that is open."""
+    return sampled_studies().where(acceptance_case.c.study_id == instance.c.study_id).exists()
 
 
 def _finished(before: float) -> ColumnElement[bool]:

@@ -65,11 +65,17 @@ class Runs:
     def claim(self, run_id: int, owner: str, lease_s: float, now: float) -> RunClaim | None:
         """Take a run that waits; None where it is not to start now, or another is in work.
 
+        A canary goes beside the others, as it is to say how the service is while they work.
         Raises NotFound.
         """
         with self._database.write() as connection:
             row = _held(connection, run_id)
-            in_work = select(run.c.id).where(run.c.state == RunState.RUNNING)
+            is_canary = run.c.kind == RunKind.CANARY
+            in_work = (
+                select(run.c.id)
+                .where(run.c.state == RunState.RUNNING)
+                .where(is_canary if row.kind == RunKind.CANARY else ~is_canary)
+            )
             if row.state != RunState.WAITING or not may_start(row.not_before, now):
                 return None
             if connection.execute(in_work.limit(1)).first() is not None:

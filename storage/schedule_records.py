@@ -20,6 +20,8 @@ class RunKind(StrEnum):
     RECALIBRATE = "recalibrate"  # the serving weights, probabilities from reviews
     RETRAIN = "retrain"  # new weights from reviews, beside the first training's replay
     EVALUATE = "evaluate"  # measures what serves on reviewed images
+    DRIFT = "drift"  # audits images, scores and reviews of each station
+    CANARY = "canary"  # sends a known image through the whole way, and looks for what comes of it
 
 
 class RunState(StrEnum):

@@ -15,7 +15,7 @@ from storage.companions import enqueue
 from storage.database import Database, unheld
 from storage.errors import LostClaim, NotFound
 from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand, jobs_again
-from storage.listing import list_study, put_own
+from storage.listing import list_study, of_canary, put_own
 from storage.readings import mark_said, reading_of, said_before, waits, whereabouts
 from storage.records import (
     AnsweredInstance,
@@ -33,6 +33,7 @@ from storage.records import (
 from storage.results import AnyRow, answered, cut
 from storage.review_records import Review, ReviewId
 from storage.schema import instance, job, report, study
+from storage.trail import Trail
 
 _NEVER = 1e18  # later than any time
 
@@ -43,6 +44,7 @@ class Studies:
     def __init__(self, database: Database) -> None:
         """Work on a migrated database."""
         self._database = database
+        self._trail = Trail(database)
 
     def claim_due(self, owner: str, lease_s: float, now: float) -> StudyJob | None:
         """Take a study that has been quiet long enough, with every result it has.
@@ -65,6 +67,7 @@ class Studies:
                 predecessor_uid=None,
                 token=Token(row.token + 1),
                 instances=(),
+                canary=row.canary,
             )
             if claim.version > 1:
                 claim = _after(connection, claim)
@@ -119,7 +122,9 @@ class Studies:
             ).scalar_one_or_none()
             if revision is None:
                 raise _lost(claim)
-            return _insert_report(connection, claim, made, revision, pacs, now)
+            report_id = _insert_report(connection, claim, made, revision, pacs, now)
+            self._trail.reported(claim, made, " ".join(pacs), now)
+        return report_id
 
     def failed(
         self, claim: StudyJob, reason_code: str, reason: str, retry_at: float, now: float
@@ -206,14 +211,17 @@ def _claimable(now: float) -> Select[Any]:
         .exists()
     )
     return (
-        select(study.c.id, study.c.study_instance_uid, study.c.token, study.c.report_version)
+        select(
+            study.c.id, study.c.study_instance_uid, study.c.token, study.c.report_version,
+            of_canary(study.c.study_instance_uid).label("canary"),
+        )
         .where(study.c.state == StudyState.DUE, study.c.due_at <= now)
         .where(study.c.due_at < _oldest_unknown(JobState.PENDING))
         .where(study.c.due_at < _oldest_unknown(JobState.RUNNING))
         .where(~own)
         .order_by(study.c.due_at)
         .limit(1)
-    )
+    )  # fmt: skip
 
 
 def _oldest_unknown(state: JobState) -> ColumnElement[float]:

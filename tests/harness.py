@@ -112,6 +112,7 @@ class Service:
     port: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
     on: tuple[str, ...] = ()  # what runs it on a host of a network of the test's
+    module: str = "daemon"  # that runs as the command `hilum`
 
     @property
     def database_url(self) -> str:
@@ -121,7 +122,7 @@ class Service:
     def start(self, environment: dict[str, str] | None = None, *, ready: bool = True) -> Service:
         self.log = []
         self.process = subprocess.Popen(
-            [*self.on, sys.executable, "-m", "daemon", "serve", "--config", str(self.config)],
+            [*self.on, sys.executable, "-m", self.module, "serve", "--config", str(self.config)],
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             env={**os.environ, **(environment or {})},
         )  # fmt: skip

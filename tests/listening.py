@@ -21,13 +21,13 @@ from tests import databases
 class Bench:
     """A listener in this process, over a real storage."""
 
-    def __init__(self, root: Path, **dicom: object) -> None:
+    def __init__(self, root: Path, listener: type[Listener] = Listener, **dicom: object) -> None:
         self.settings = Settings(dicom={"bind": "127.0.0.1", "port": 0, **dicom})
         self.database = open_database(databases.url(root / "hilum.sqlite"))
         self.database.migrate(root / "backups")
         self.objects = ObjectStore(root)
         self.queue = Queue(self.database)
-        self.listener = Listener(self.settings, self.objects, lambda: self.queue)
+        self.listener = listener(self.settings, self.objects, lambda: self.queue)
         self.port = self.listener.start()
 
     def close(self) -> None:

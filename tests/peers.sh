@@ -8,6 +8,8 @@ command -v ojph_compress >/dev/null || missing="$missing openjph-tools"
 [ -e /usr/share/java/pixelmed.jar ] && command -v java >/dev/null || missing="$missing libpixelmed-java default-jre-headless"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v strace >/dev/null || missing="$missing strace"
+command -v xmllint >/dev/null || missing="$missing libxml2-utils"
+[ -e /usr/lib/*/rsyslog/lmnsd_gtls.so ] && command -v rsyslogd >/dev/null || missing="$missing rsyslog rsyslog-gnutls"
 [ -z "$missing" ] && exit 0
 
 if ! command -v apt-get >/dev/null; then

@@ -20,6 +20,7 @@ from classifier.bundle import (
     Interval,
     Manifest,
     Metrics,
+    Reference,
     TrainingData,
     pack_weights,
     write_bundle,
@@ -130,6 +131,7 @@ def assemble(
     int8: Int8Form | None = None,
     replay: Replay | None = None,
     frontal: Fitted | None = None,
+    reference: Reference | None = None,
     min_age_years: int | None = MIN_AGE_YEARS,
 ) -> Bundle:
     """Write the bundle: all of it or nothing."""
@@ -157,6 +159,7 @@ def assemble(
         graphs={"int8": GRAPH} if int8 and int8.files else {},
         parity={"int8": int8.parity} if int8 else {},
         replay=stated(replay, source.credit) if replay else None,
+        reference=reference,
         files={},
     )
     return write_bundle(out_dir, manifest, contents)

@@ -40,6 +40,7 @@ from training.evaluate import predict, score, seen
 from training.features import Progress
 from training.figures import Bits, Floats, Group, Scored, group_figures, resamples
 from training.quantise import parity
+from training.references import reference
 
 FOLDS = 5
 MIN_IMAGES = 50
@@ -133,8 +134,11 @@ def recalibrate(
     before, after = group_figures(old, draws), group_figures(crossed, draws)
     manifest = _manifest(parent, new, methods, wanted, used, before, after)
     parities = _parities(parent, new, old, used, progress)
+    paths = [case.path for case in used.cases]
+    known = reference(paths, logits, new, parent.manifest.reference, progress)
+    update = {"parity": parities, "reference": known}
     return Recalibrated(
-        bundle=_written(out_dir, manifest.model_copy(update={"parity": parities}), parent),
+        bundle=_written(out_dir, manifest.model_copy(update=update), parent),
         before=before,
         after=after,
         unreadable=used.unreadable,

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.bundle import FRONTAL, Bundle, Frontal, Parity, Precision, write_bundle
+from classifier.bundle import (
+    FRONTAL,
+    Bundle,
+    Frontal,
+    Parity,
+    Precision,
+    Reference,
+    write_bundle,
+)
 from classifier.engine import Engine, OpenVinoEngine, Outputs, compile_graph, open_engine
 from classifier.errors import BundleRefused, EngineUnavailable, NotEligible, Undecodable
 from classifier.frontal import pack
@@ -29,6 +37,7 @@ from training.features import Progress
 from training.frontal import Fitted, copies, described, fit_frontal, skips_of
 from training.images import input_of
 from training.quantise import GRAPH, SAMPLE, packed, parity, quantised
+from training.references import from_frontal, measured, reference_of, with_distances
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -102,7 +111,50 @@ def refit(
     if found["int8"].passed:
         made |= dict(zip((GRAPH.xml, GRAPH.bin), packed(graph), strict=True))
     about = described(fitted, len(used.cases), FRONTAL)
-    return Refitted(_written(parent, made, about, found, out_dir), fitted, found, used.unreadable)
+    distances = fitted.model.distance(architecture, averages).tolist()
+    known = with_distances(manifest.reference, distances, about.limit)
+    bundle = _written(parent, made, about, found, known, out_dir)
+    return Refitted(bundle, fitted, found, used.unreadable)
+
+
+def add_reference(
+    parent: Bundle, data: LabelledImages, out_dir: Path, progress: Progress = lambda *_: None
+) -> Bundle:
+    """The same bundle with the reference of the images that it was trained on.
+
+    Raises:
+        TooFewCases: these are not the images that the manifest states, or too few.
+        BundleRefused: `out_dir` exists, or the bundle is damaged.
+        BundleNotWritten: the disk does not take it.
+    """
+    manifest, architecture = parent.manifest, parent.manifest.architecture
+    frontal = parent.frontal()
+    if frontal is None or manifest.frontal is None:
+        raise BundleRefused("The bundle has no model of frontal chests to measure with.")
+    members, averages, used = _observed({"f32": open_engine(parent, "f32")}, parent, data, progress)
+    if used.fingerprint != manifest.training.fingerprint:
+        raise TooFewCases("These are not the images and labels that the bundle was trained on.")
+    targets = used.targets([(f.label.name, *f.label.labels) for f in manifest.findings])
+    count = max(2, architecture.members)
+    parts = patient_folds(used.patients, count, manifest.training.seed, targets)
+    logits = _unseen(members["f32"], [rest for _, rest in parts])
+    images = measured([case.path for case in used.cases], logits, manifest.findings, progress)
+    if len(images) != len(used.cases):
+        raise TooFewCases("An image of the training data can no longer be read.")
+    distances = frontal.distance(architecture, averages).tolist()
+    for image, distance in zip(images, distances, strict=True):
+        image |= from_frontal(distance, manifest.frontal.limit)
+    made = reference_of(images)
+    now = datetime.now(UTC).replace(microsecond=0)
+    digest = hashlib.sha256(f"{parent.digest} {made!r}".encode()).hexdigest()
+    weights = manifest.version.partition("+")[0][:32]
+    version = f"{weights}+ref.{now:%Y%m%d}.{digest[:8]}"
+    update = {"reference": made, "version": version, "created": now}
+    contents = {name: parent.read(name) for name in manifest.files}
+    try:
+        return write_bundle(out_dir, manifest.model_copy(update=update), contents)
+    except OSError as error:
+        raise BundleNotWritten(f"{out_dir} cannot be written: {error.strerror}.") from error
 
 
 def _quantised(parent: Bundle, data: LabelledImages, progress: Progress) -> ov.Model:
@@ -168,6 +220,7 @@ def _written(
     made: Mapping[str, bytes],
     frontal: Frontal,
     found: Mapping[Precision, Parity],
+    reference: Reference | None,
     out_dir: Path,
 ) -> Bundle:
     """Without an int8 graph where the one made did not pass its gate."""
@@ -182,6 +235,7 @@ def _written(
             "created": now,
             "min_age_years": MIN_AGE_YEARS,
             "frontal": frontal,
+            "reference": reference,
             "graphs": {"int8": GRAPH} if GRAPH.xml in made else {},
             "parity": {**parent.manifest.parity, **found},
         }

@@ -36,6 +36,7 @@ from training.fit import macro_auc
 from training.images import input_of
 from training.quantise import GRAPH, Int8Form, Unseen, int8_form
 from training.readout import readout, with_readout
+from training.references import reference
 from training.replay import Replay, block_logits, pack, read_replay, replay_of, stated
 from training.train import Work, check_cases, finish
 
@@ -230,6 +231,9 @@ def _bundle(
             ),
             "graphs": {"int8": GRAPH} if int8 and int8.files else {},
             "parity": {"int8": int8.parity} if int8 else {},
+            "reference": reference(
+                [case.path for case in data.cases], logits, outputs, old.reference, work.progress
+            ),
         }
     )
     return write_bundle(out_dir, manifest, contents)

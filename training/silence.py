@@ -1,14 +1,17 @@
-"""How many images a station is expected to send, and when its silence is an alarm."""
+"""How many images a station is expected to send, and when its silence is an alarm.
+
+Standard library alone: the process that watches is small. Hours are counted from 1970 in UTC; an
+hour of the week is one of 168 on the clock of the hospital, so that summer time moves nothing.
+Only time in which the service was there to receive is counted, in the history as in a gap.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, log
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import nbinom  # type: ignore[import-untyped]
+from datetime import datetime, tzinfo
+from functools import lru_cache
+from math import exp, lgamma, log, log1p
 
 from training.errors import TooFewCases
 
@@ -16,7 +19,7 @@ HOUR = 3600.0
 WEEK_HOURS = 168
 MIN_WEEKS = 2
 PSEUDO_WEEKS = 0.5
-"""An hour of the week borrows so much from the mean of all, as a few weeks say little of it."""
+"""Added to what was watched, with no image: few weeks are believed less than they show."""
 
 YEARS = 10
 
@@ -26,13 +29,13 @@ SHORTEST = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """Expected images per hour of the week, the first of which is `origin` (UNIX seconds).
+    """Expected images per hour of the week.
 
-    rates: (168). size: of the negative binomial distribution of a day's images, whose variance is
-    mean + mean^2 / size; a holiday is no Poisson fluctuation.
+    rates: (168), from Monday's midnight. size: of the negative binomial distribution of a day's
+    images, whose variance is mean + mean^2 / size; a holiday is no Poisson fluctuation.
     """
 
-    origin: float
+    zone: tzinfo
     rates: tuple[float, ...]
     size: float
 
@@ -41,22 +44,36 @@ class Volume:
         """Images."""
         return sum(self.rates) * 52.18
 
-    def expected(self, start: float, end: float) -> float:
-        """Images between two times, UNIX seconds."""
-        total, at = 0.0, (start - self.origin) / HOUR
-        last = (end - self.origin) / HOUR
-        while at < last:
-            upto = min(last, floor(at) + 1.0)
-            total += (upto - at) * self.rates[floor(at) % WEEK_HOURS]
+    def expected(
+        self, start: float, end: float, watched: Mapping[int, float] | None = None
+    ) -> float:
+        """Images between two times, UNIX seconds.
+
+        watched: hour to the seconds of it that count; none: all of it counts.
+        """
+        total, at = 0.0, start
+        while at < end:
+            hour = int(at // HOUR)
+            upto = min(end, (hour + 1) * HOUR)
+            share = 1.0 if watched is None else min(1.0, watched.get(hour, 0.0) / HOUR)
+            total += share * (upto - at) / HOUR * self.rates[slot(hour, self.zone)]
             at = upto
         return total
 
-    def chance_of_at_most(self, images: int, start: float, end: float) -> float:
-        """Probability of so few images between two times, were all well."""
-        mean = self.expected(start, end)
+    def chance_of_at_most(self, images: int, mean: float) -> float:
+        """Probability of so few images where so many are expected, were all well."""
         if mean <= 0:
             return 1.0
-        return float(nbinom.cdf(images, self.size, self.size / (self.size + mean)))
+        none = -self.size * log1p(mean / self.size)  # log of the chance of no image
+        step = log(mean / (self.size + mean))
+        return min(
+            1.0,
+            sum(
+                exp(none + count * step + lgamma(self.size + count)
+                    - lgamma(self.size) - lgamma(count + 1.0))
+                for count in range(images + 1)
+            ),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,35 +85,39 @@ class Silence:
     alarm: bool
 
 
-def volume(times: Sequence[float], start: float, end: float) -> Volume:
-    """From the arrival times of a station's images in [start, end), UNIX seconds.
+def volume(counts: Mapping[int, int], watched: Mapping[int, float], zone: tzinfo) -> Volume:
+    """From a station's images by hour, and the seconds of each hour that were watched.
 
     Raises:
-        TooFewCases: the history is shorter than two weeks, or holds no image.
+        TooFewCases: less than two weeks were watched, or no image came in them.
     """
-    weeks = (end - start) / (WEEK_HOURS * HOUR)
-    inside = np.array([time for time in times if start <= time < end], dtype=np.float64)
-    if weeks < MIN_WEEKS or not len(inside):
+    shares = {hour: min(1.0, seconds / HOUR) for hour, seconds in watched.items() if seconds > 0}
+    weeks = sum(shares.values()) / WEEK_HOURS
+    images = sum(count for hour, count in counts.items() if hour in shares)
+    if weeks < MIN_WEEKS or not images:
         raise TooFewCases(
             f"An expected volume needs {MIN_WEEKS} weeks with images. Received: {weeks:.1f} weeks, "
-            f"{len(inside)} images."
+            f"{images} images."
         )
-    hours = np.floor((inside - start) / HOUR).astype(np.int64)
-    counts = np.bincount(hours % WEEK_HOURS, minlength=WEEK_HOURS).astype(np.float64)
-    covered = np.array([_hours_covered(slot, weeks) for slot in range(WEEK_HOURS)])
-    mean = len(inside) / (weeks * WEEK_HOURS)
-    rates = (counts + PSEUDO_WEEKS * mean) / (covered + PSEUDO_WEEKS)
-    return Volume(start, tuple(rates.tolist()), _size(hours, rates, int(weeks * 7)))
+    seen, covered = [0.0] * WEEK_HOURS, [0.0] * WEEK_HOURS
+    for hour, share in shares.items():
+        place = slot(hour, zone)
+        covered[place] += share
+        seen[place] += counts.get(hour, 0)
+    rates = [came / (there + PSEUDO_WEEKS) for came, there in zip(seen, covered, strict=True)]
+    return Volume(zone, tuple(rates), _size(counts, shares, rates, zone))
 
 
-def silence(history: Volume, last: float, now: float) -> Silence:
+def silence(
+    history: Volume, last: float, now: float, watched: Mapping[int, float] | None = None
+) -> Silence:
     """Whether nothing since `last` is an alarm.
 
     It is where so long a gap is expected less than once in `YEARS`: each image begins a gap. What
     is expected is itself an estimate, so that real false alarms come more often than that.
     """
-    expected = history.expected(last, now)
-    chance = history.chance_of_at_most(0, last, now)
+    expected = history.expected(last, now, watched)
+    chance = history.chance_of_at_most(0, expected)
     limit = 1 / max(1.0, YEARS * history.per_year)
     return Silence(expected, chance, expected >= SHORTEST and chance < limit)
 
@@ -112,15 +133,23 @@ def alarm_after(history: Volume, last: float, horizon: float = 14 * 24 * HOUR) -
     return high
 
 
-def _hours_covered(slot: int, weeks: float) -> float:
-    """How often the history holds this hour of the week."""
-    return float(floor(weeks) + np.clip((weeks % 1) * WEEK_HOURS - slot, 0, 1))
+@lru_cache(maxsize=4096)
+def slot(hour: int, zone: tzinfo) -> int:
+    """Return the hour of the week, from Monday's midnight on the clock of the zone."""
+    local = datetime.fromtimestamp(hour * HOUR, zone)
+    return 24 * local.weekday() + local.hour
 
 
-def _size(hours: NDArray[np.int64], rates: NDArray[np.float64], days: int) -> float:
-    """By moments over whole days, each against its own mean; at most 1000, which is Poisson."""
-    seen = np.bincount(hours // 24, minlength=days)[:days].astype(np.float64)
-    mean = np.array([rates[(24 * day + np.arange(24)) % WEEK_HOURS].sum() for day in range(days)])
-    excess = float(((seen - mean) ** 2 - mean).sum())
-    square = float((mean**2).sum())
-    return float(np.clip(square / excess, 1.0, 1000.0)) if excess > 0 and log(square) else 1000.0
+def _size(
+    counts: Mapping[int, int], shares: Mapping[int, float], rates: Sequence[float], zone: tzinfo
+) -> float:
+    """By moments over days, each against its own mean; at most 1000, which is Poisson."""
+    seen: dict[int, float] = {}
+    mean: dict[int, float] = {}
+    for hour, share in shares.items():
+        day = hour // 24
+        seen[day] = seen.get(day, 0.0) + counts.get(hour, 0)
+        mean[day] = mean.get(day, 0.0) + share * rates[slot(hour, zone)]
+    excess = sum((seen[day] - mean[day]) ** 2 - mean[day] for day in mean)
+    square = sum(one**2 for one in mean.values())
+    return min(1000.0, max(1.0, square / excess)) if excess > 0 else 1000.0

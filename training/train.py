@@ -33,6 +33,7 @@ from training.frontal import copies, fit_frontal, skips_of
 from training.images import input_of
 from training.labels import AUXILIARY, FINDINGS
 from training.quantise import Unseen, int8_form
+from training.references import reference
 from training.replay import Replay, replay_of
 
 LAYERS = ("block3_conv3", "block4_conv3", "block5_conv2", "block5_conv3")
@@ -187,6 +188,9 @@ def _bundle(
         int8=int8,
         frontal=frontal,
         replay=replay,
+        reference=reference(
+            [data.cases[row].path for row in seen], logits, outputs, None, work.progress
+        ),
     )
 
 

@@ -12,12 +12,14 @@ from daemon.report.items import Relation
 from daemon.report.subject import Device, Image, Mark, Marks, finding_code, plain
 from daemon.report.summary import summary
 from daemon.uids import derive_uid
-from storage.records import Finding
+from storage.records import Doubt, Finding
 
 DISCLAIMER = (
     "This is decision support by computer, not a diagnosis. "
     "It has not been verified by a radiologist."
 )
+_DOUBT = "Calibration in doubt: by reviews, the probabilities of this finding do not hold here."
+IN_DOUBT = {Doubt.MARKED: _DOUBT, Doubt.STOPPED: f"{_DOUBT} It does not flag."}
 TEMPLATE, REGION_GROUP, GROUP = "1500", "1410", "1501"
 
 # TID 1602 and 1603: one row per attribute, a concept per value of it.
@@ -115,7 +117,7 @@ def _finding(image: Image, finding: Finding, device: Device, mark: Mark) -> byte
         *_algorithm(image, finding, device),
         items.number(codes.PROBABILITY, _rounded(finding.probability), codes.UNIT_PROBABILITY),
         items.number(codes.THRESHOLD, _rounded(finding.threshold), codes.UNIT_PROBABILITY),
-        items.code(codes.PRESENCE, codes.PRESENT if finding.present else codes.ABSENT),
+        *_presence(finding),
     ]
     regional = bool(mark.region and image.series_instance_uid)
     if regional:
@@ -125,7 +127,19 @@ def _finding(image: Image, finding: Finding, device: Device, mark: Mark) -> byte
         children += _source(image)
     if mark.explanation is not None:
         children.append(items.image(codes.EXPLANATION, mark.explanation))
+    if finding.doubt is not None:
+        children.append(items.text(codes.COMMENT, IN_DOUBT[finding.doubt]))
     return items.container(codes.GROUP, children, REGION_GROUP if regional else GROUP)
+
+
+def _presence(finding: Finding) -> list[bytes]:
+    """CID 240; nothing is said where the threshold is reached by a probability that does not hold.
+
+    Neither is true then: the finding does not flag, and is not absent.
+    """
+    if finding.reached and not finding.present:
+        return []
+    return [items.code(codes.PRESENCE, codes.PRESENT if finding.present else codes.ABSENT)]
 
 
 def _algorithm(image: Image, finding: Finding, device: Device) -> list[bytes]:

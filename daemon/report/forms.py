@@ -129,7 +129,7 @@ def sentence(group: Group) -> str:
     """Say what a group says in one line."""
     if not group.finding:
         return " ".join(group.comments) or "An image was not analysed."
-    parts = [group.presence.lower()]
+    parts = [group.presence.lower()] if group.presence else []
     if group.probability is not None:
         parts.append(f"probability {group.probability:.2f}")
     if group.threshold is not None:

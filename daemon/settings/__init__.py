@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, PrivateAttr, ValidationError
+from pydantic import BaseModel, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,26 +15,42 @@ from pydantic_settings import (
 )
 
 from daemon.errors import SettingsError
-from daemon.settings.dicom import AeTitle, Caller, DicomSettings, PacsSettings
+from daemon.settings.audit import AuditSettings
+from daemon.settings.canary import CanarySettings
+from daemon.settings.dicom import DicomSettings, PacsSettings
+from daemon.settings.names import AeTitle, Caller
 from daemon.settings.service import (
     ClassifierSettings,
     ReportSettings,
     StorageSettings,
     TrainingSettings,
+    WatchSettings,
+)
+from daemon.settings.tls import (
+    DicomTlsSettings,
+    PacsTlsSettings,
+    TlsPeerSettings,
+    with_own_files,
 )
 from daemon.settings.web import OidcSettings, WebSettings, WebTlsSettings
 
 __all__ = [
     "AeTitle",
+    "AuditSettings",
     "Caller",
+    "CanarySettings",
     "ClassifierSettings",
     "DicomSettings",
+    "DicomTlsSettings",
     "OidcSettings",
     "PacsSettings",
+    "PacsTlsSettings",
     "ReportSettings",
     "Settings",
     "StorageSettings",
+    "TlsPeerSettings",
     "TrainingSettings",
+    "WatchSettings",
     "WebSettings",
     "WebTlsSettings",
     "load",
@@ -52,12 +69,39 @@ class Settings(BaseSettings):
     pacs: tuple[PacsSettings, ...] = ()
     web: WebSettings = WebSettings()
     training: TrainingSettings = TrainingSettings()
+    audit: AuditSettings = AuditSettings()
+    canary: CanarySettings = CanarySettings()
+    watch: WatchSettings = WatchSettings()
     _file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_tls_files(cls, data: Any) -> Any:
+        """Let a PACS's TLS take what it does not say from ours."""
+        pacs = data.get("pacs") if isinstance(data, dict) else None
+        if not isinstance(pacs, list | tuple):
+            return data
+        dicom = data.get("dicom")
+        own = dicom.get("tls") if isinstance(dicom, dict) else None
+        return data | {
+            "pacs": [
+                one | {"tls": with_own_files(one["tls"], own)}
+                if isinstance(one, dict) and one.get("tls")
+                else one
+                for one in pacs
+            ]
+        }
 
     @property
     def file(self) -> Path | None:
         """The file that this came from, for a process of its own to read."""
         return self._file
+
+    @property
+    def canary_pacs(self) -> tuple[PacsSettings, ...]:
+        """The PACS that the canary's report goes to."""
+        named = self.canary.pacs
+        return tuple(one for one in self.pacs if not named or one.name in named)
 
     @classmethod
     def settings_customise_sources(
@@ -99,6 +143,12 @@ def load(path: Path) -> Settings:
     names = [pacs.name for pacs in settings.pacs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f'{path}: pacs.name: "{name}" is used twice, and must be unique')
+    for name in settings.canary.pacs:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise SettingsError(
+                f'{path}: canary.pacs: there is no PACS "{name}"; known are {known}'
+            )
     return settings
 
 
@@ -117,20 +167,26 @@ def _complaints(path: Path, error: ValidationError) -> list[str]:
 
 def _known(location: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = Settings
-    for part in location[:-1]:
-        if isinstance(part, str):
-            model = _SECTIONS[part]
+    names = [part for part in location[:-1] if isinstance(part, str)]
+    if names:
+        model = _SECTIONS[".".join(names)]
     return "known are " + ", ".join(model.model_fields)
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "dicom": DicomSettings,
+    "dicom.tls": DicomTlsSettings,
+    "dicom.tls.peers": TlsPeerSettings,
     "storage": StorageSettings,
     "classifier": ClassifierSettings,
     "report": ReportSettings,
     "pacs": PacsSettings,
+    "pacs.tls": PacsTlsSettings,
     "web": WebSettings,
-    "tls": WebTlsSettings,
-    "oidc": OidcSettings,
+    "web.tls": WebTlsSettings,
+    "web.oidc": OidcSettings,
     "training": TrainingSettings,
+    "audit": AuditSettings,
+    "canary": CanarySettings,
+    "watch": WatchSettings,
 }

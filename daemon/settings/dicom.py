@@ -2,48 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Annotated, Literal
+from typing import Self
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
+from daemon.settings.names import AeTitle, Caller
 from daemon.settings.section import Section
-
-# PS3.5 table 6.2-1, VR AE: 1 to 16 characters of the default repertoire,
-# no backslash, no control character, not only spaces.
-_AE_TITLE = re.compile(r"(?! +$)[ -\[\]-~]{1,16}")
-
-
-def _ae_title(value: str) -> str:
-    if not _AE_TITLE.fullmatch(value):
-        raise ValueError(
-            "an AE title has 1 to 16 printable ASCII characters without a backslash (PS3.5 6.2)"
-        )
-    return value.strip()
-
-
-def _caller(value: str) -> str:
-    title, separator, address = value.rpartition("@")
-    if not separator:
-        raise ValueError(
-            'a caller is "AE@address", "AE@network/bits", "AE@*" or "*@*",'
-            ' for instance "CR1@10.0.0.5"'
-        )
-    if title != "*":
-        _ae_title(title)
-    if address != "*":
-        try:
-            ipaddress.ip_network(address, strict=False)
-        except ValueError:
-            raise ValueError(
-                "the part after @ is an IP address, a network such as 10.0.0.0/24, or *"
-            ) from None
-    return value
-
-
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Caller = Annotated[str, AfterValidator(_caller)]
+from daemon.settings.tls import DicomTls, PacsTls
 
 
 class DicomSettings(Section):
@@ -55,16 +20,103 @@ class DicomSettings(Section):
     allowed_callers: tuple[Caller, ...] = Field(
         ("*@*",), description="Who may open an association: AE title @ address or network."
     )
+    listeners: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Processes that listen, on one port; each has its part of the limits below.",
+    )
     max_associations: int = Field(
         20, ge=1, le=200, description="Associations at a time; more are rejected at once."
+    )
+    max_associations_per_address: int | None = Field(
+        None,
+        ge=1,
+        le=200,
+        description="Associations at a time of one address; without one, three"
+        " quarters of max_associations.",
+    )
+    max_connections: int = Field(
+        128,
+        ge=8,
+        le=4096,
+        description="Connections at a time that have not asked for an"
+        " association yet, a quarter of them of one address; more are closed at once.",
+    )
+    request_timeout_s: float = Field(
+        10.0,
+        ge=0.5,
+        le=120,
+        description="How long a connection has for the TLS handshake and the"
+        " request for an association together.",
     )
     max_pdu_bytes: int = Field(
         1 << 20, ge=16384, le=1 << 24, description="Largest PDU that we take, in bytes."
     )
-    tls: Literal[False] = Field(False, description="DICOM TLS; not part of this release.")
     idle_timeout_s: float = Field(
-        60.0, ge=1, le=3600, description="An association with no message for so long is aborted."
+        60.0,
+        ge=1,
+        le=3600,
+        description="An association with no message for so long is aborted; a"
+        " PDU must have come whole, and ours been taken, within it.",
     )
+    max_message_bytes: int = Field(
+        1 << 27, ge=1 << 20, le=1 << 30, description="Largest message, so largest image, in bytes."
+    )
+    message_timeout_s: float = Field(
+        300.0, ge=1, le=86400, description="How long a message may take to come whole."
+    )
+    max_receiving_bytes: int = Field(
+        1 << 29,
+        ge=1 << 20,
+        le=1 << 36,
+        description="Bytes of messages that are coming in, over"
+        " all associations; one that goes beyond is aborted.",
+    )
+    max_association_bytes: int = Field(
+        1 << 36, ge=1 << 20, description="Bytes that one association may bring."
+    )
+    association_timeout_s: float = Field(
+        14400.0,
+        ge=1,
+        le=604800,
+        description="How long an association may last; it is aborted between two messages.",
+    )
+    max_waiting: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="Images waiting for a worker from which on further ones are refused (A700H).",
+    )
+    tls: DicomTls = Field(None, description="DICOM TLS, a table; false is without.")
+
+    @model_validator(mode="after")
+    def _one_port(self) -> Self:
+        if self.listeners > 1 and self.port == 0:
+            raise ValueError("several listeners need a port that is named: port is 0")
+        return self
+
+    @property
+    def most_of_one_address(self) -> int:
+        """Associations at a time of one address."""
+        whole = self.max_associations
+        return self.max_associations_per_address or whole - whole // 4
+
+    @property
+    def share(self) -> Self:
+        """What is one listener's part of the limits."""
+
+        def part(whole: int) -> int:
+            return max(1, whole // self.listeners)
+
+        return self.model_copy(
+            update={
+                "max_associations": part(self.max_associations),
+                "max_associations_per_address": part(self.most_of_one_address),
+                "max_connections": part(self.max_connections),
+                "max_receiving_bytes": part(self.max_receiving_bytes),
+            }
+        )
 
 
 class PacsSettings(Section):
@@ -74,7 +126,9 @@ class PacsSettings(Section):
     ae_title: AeTitle = Field(description="Its AE title.")
     host: str = Field(description="Its address or host name.", min_length=1)
     port: int = Field(ge=1, le=65535, description="Its TCP port.")
-    tls: Literal[False] = Field(False, description="DICOM TLS; not part of this release.")
+    tls: PacsTls = Field(
+        None, description="DICOM TLS: true takes the files of dicom.tls; or a table."
+    )
     storage_commitment: bool = Field(
         False, description="Whether it is asked to commit to what it has stored."
     )
@@ -87,3 +141,8 @@ class PacsSettings(Section):
     timeout_s: float = Field(
         30.0, ge=1, le=600, description="How long to wait for a connection or for an answer."
     )
+
+    @property
+    def tls_name(self) -> str:
+        """The name that its certificate must have."""
+        return (self.tls and self.tls.server_name) or self.host

@@ -81,6 +81,16 @@ class ReportSettings(Section):
     send_negative: bool = Field(True, description="Whether studies with no finding are sent.")
 
 
+class WatchSettings(Section):
+    """What is watched, and what an alarm does."""
+
+    broken_calibration: Literal["stop", "mark"] = Field(
+        "stop",
+        description="What becomes of a finding whose probabilities do not hold, by reviews: the"
+        " report says so and it flags no more, or the report says so alone.",
+    )
+
+
 class TrainingSettings(Section):
     """Learning from reviews; what is to run when is on the page Schedules."""
 
@@ -102,4 +112,24 @@ class TrainingSettings(Section):
         ge=5,
         le=10000,
         description="Held-out images with a finding, and without, that the gate needs.",
+    )
+    promote: Literal["by_hand", "after_shadow"] = Field(
+        "by_hand",
+        description="Whether what the gate has passed waits for an administrator, or goes into a"
+        " trial beside what serves by itself and serves after it, where the rule holds.",
+    )
+    shadow_days: float = Field(
+        14, gt=0, le=365, description="A candidate's trial ends after so many days at the latest."
+    )
+    shadow_images: int = Field(
+        200,
+        ge=1,
+        le=10000,
+        description="Images that complete a candidate's trial; the rule needs them all.",
+    )
+    shadow_flagged_margin: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="How much the share of flagged images may change in the trial, by rule.",
     )

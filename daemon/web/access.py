@@ -1,19 +1,24 @@
 """Who asks, and whether they may.
 
-Every route declares its reader: ``person: Annotated[Person, Depends(allow(...))]``. One that
-declares none is refused by the application, so that a forgotten check shows at once.
+Every route declares its reader by the type of a parameter: ``person: Administrator``, or
+``person: Annotated[Person, Depends(allow(...))]``. One that declares none is refused by the
+application, so that a forgotten check shows at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, HTTPException, Request
 
 from storage.people import Role, Scope
 
-__all__ = ["Allow", "Person", "Role", "Scope", "allow"]
+__all__ = [
+    "AdminReader", "AdminWriter", "Administrator", "Allow", "Anyone", "Person", "Radiologist",
+    "Role", "Scope", "StudyReader", "allow",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +60,16 @@ def allow(*roles: Role, scope: Scope | Iterable[Scope] | None = None) -> Allow:
         return Allow(frozenset(roles), frozenset())
     scopes = [scope] if isinstance(scope, Scope) else scope
     return Allow(frozenset(roles), frozenset(scopes))
+
+
+# Of pages: a person in a session.
+Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
+Radiologist = Annotated[Person, Depends(allow(Role.RADIOLOGIST))]
+Anyone = Annotated[Person, Depends(allow(*Role))]
+
+# Of the API: a token as well.
+StudyReader = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=Scope.STUDIES))]
+AdminReader = Annotated[
+    Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))
+]
+AdminWriter = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]

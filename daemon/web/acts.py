@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from daemon import promotion
 from daemon.duetimes import read_timing
 from daemon.scheduled import checked_name, shown
+from daemon.trial_shown import brief
+from daemon.trials import DAY_S, stop
 from daemon.web.access import Person
 from daemon.web.context import Site
 from storage.audit import Audit
@@ -20,6 +23,7 @@ from storage.runs import Runs
 from storage.schedule_records import RunId, RunKind, RunState
 from storage.schedules import Schedules
 from storage.studies import Studies
+from storage.trials import Trials
 
 
 class Acts:
@@ -63,9 +67,12 @@ class Acts:
             self._note(Action.DELIVERY_RETRIED, delivery, reason, now)
         self._here.bells.ring("delivery")
 
-    def promote(self, version: str, reason: str) -> Promotion:
+    def promote(self, version: str, reason: str, *, override: bool = False) -> Promotion:
         """Let a bundle serve; the workers verify it, and refuse what is damaged."""
-        line = Ledger(self._here.database).promote(version, self._actor, reason, self._here.clock())
+        now = self._here.clock()
+        line = promotion.promote(
+            self._here.database, version, self._actor, reason, now, override=override
+        )
         self._here.bells.ring("worker")
         return line
 
@@ -74,6 +81,18 @@ class Acts:
         line = Ledger(self._here.database).rollback(self._actor, reason, self._here.clock())
         self._here.bells.ring("worker")
         return line
+
+    def start_trial(self, named: str, days: float | None, images: int | None) -> dict[str, Any]:
+        """Have a candidate classify beside what serves; none: as the settings say."""
+        chosen, now = self._here.settings.training, self._here.clock()
+        until = now + (days or chosen.shadow_days) * DAY_S
+        wanted = images or chosen.shadow_images
+        made = Trials(self._here.database).start(named, self._actor, now, until, wanted)
+        return brief(made)
+
+    def stop_trial(self, named: str, reason: str) -> dict[str, Any]:
+        """Stop the trial of a bundle."""
+        return brief(stop(self._here.database, named, self._actor, reason, self._here.clock()))
 
     def set_threshold(
         self, digest: str, finding: str, value: float | None, reason: str

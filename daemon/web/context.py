@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Annotated, cast
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.templating import Jinja2Templates
 
 from daemon.process import Bells
@@ -29,5 +29,9 @@ class Site:
 
 
 def site(request: Request) -> Site:
-    """The site of a request: ``Annotated[Site, Depends(site)]``."""
+    """The site of a request."""
     return cast("Site", request.app.state.site)
+
+
+Here = Annotated[Site, Depends(site)]
+"""The site, as a route's parameter."""

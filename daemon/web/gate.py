@@ -8,9 +8,9 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.datastructures import URL
 
 from daemon.settings import OidcSettings, WebSettings
@@ -70,8 +70,12 @@ def _provider(settings: OidcSettings) -> Provider:
 
 
 def gate(request: Request) -> Gate:
-    """The gate of a request: ``Annotated[Gate, Depends(gate)]``."""
+    """The gate of a request."""
     return cast("Gate", request.app.state.gate)
+
+
+Door = Annotated[Gate, Depends(gate)]
+"""The gate, as a route's parameter."""
 
 
 def session_cookie(url: URL) -> str:

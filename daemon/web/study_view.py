@@ -51,6 +51,7 @@ class FindingView:
     probability: float
     threshold: float
     present: bool
+    doubt: str | None  # reviews say that its probabilities do not hold: marked, or stopped
     map: str | None
 
 
@@ -266,6 +267,7 @@ def _finding(found: Finding, result: Result, address: str) -> FindingView:
         probability=found.probability,
         threshold=found.threshold,
         present=found.present,
+        doubt=found.doubt,
         map=None if result.attention is None else address,
     )
 

@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from daemon.acceptance_page import interval
 from daemon.web.access import Person, Role
 from daemon.web.told import told
 
@@ -41,6 +42,7 @@ PLACES = (
     Place("API tokens", "/tokens", (Role.ADMINISTRATOR,)),
     Place("Audit", "/audit", (Role.ADMINISTRATOR, Role.AUDITOR)),
     Place("Agreement", "/agreement", (Role.RADIOLOGIST, Role.ADMINISTRATOR)),
+    Place("Acceptance", "/acceptance", (Role.RADIOLOGIST, Role.ADMINISTRATOR)),
     Place("Account", "/account", tuple(Role)),
 )
 HOME = {Role.RADIOLOGIST: "/worklist", Role.ADMINISTRATOR: "/system", Role.AUDITOR: "/audit"}
@@ -71,6 +73,7 @@ def make_templates() -> Jinja2Templates:
     environment.filters["person"] = person_name
     environment.filters["bytes"] = in_bytes
     environment.filters["duration"] = duration
+    environment.filters["interval"] = interval
     return Jinja2Templates(env=environment, context_processors=[_shared])
 
 

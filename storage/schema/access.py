@@ -90,6 +90,17 @@ audit = Table(
     Index(None, "subject", "id"),
 )
 
+# How far the trail was checked, and sent.
+audit_mark = Table(
+    "audit_mark",
+    metadata,
+    Column("name", String(16), primary_key=True),  # a Mark
+    Column("row_id", Integer, nullable=False),  # the last that it covers, 0 for none
+    Column("sha256", String(64), nullable=False),  # which that row had
+    time("at"),
+    Column("broken", Integer),  # the row that was found not to be what was written
+)
+
 # The trail is appended to and never changed; the chain of hashes shows who got around this.
 APPEND_ONLY = {
     "sqlite": (

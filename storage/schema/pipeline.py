@@ -21,7 +21,7 @@ from sqlalchemy import (
     column,
 )
 
-from storage.records import DeliveryState, JobState, Removal, ResultStatus, StudyState
+from storage.records import DeliveryState, Doubt, JobState, Removal, ResultStatus, StudyState
 from storage.schema.base import FREE_TEXT, claim, metadata, reason, state, time, uid
 
 study = Table(
@@ -97,6 +97,7 @@ result = Table(
     Column("bundle", String(128)),
     *reason(),
     time("created_at"),
+    Column("measures", Text),  # JSON: what is watched of the image
     UniqueConstraint("instance_id"),
     Index(None, "created_at"),
 )
@@ -113,6 +114,7 @@ finding = Table(
     Column("probability", Double, nullable=False),
     Column("threshold", Double, nullable=False),
     Column("present", Boolean, nullable=False),
+    state("doubt", Doubt, nullable=True),
     CheckConstraint(column("probability").between(0, 1), name="probability"),
 )
 

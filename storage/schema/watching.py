@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, String, Table, Text, column
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    column,
+)
 
 from storage.alarm_records import AlarmState
 from storage.schema.base import FREE_TEXT, metadata, state, time
@@ -40,4 +50,43 @@ Index(
     unique=True,
     sqlite_where=alarm.c.closed_at.is_(None),
     postgresql_where=alarm.c.closed_at.is_(None),
+)
+
+# The last line of a digest and a finding is in force.
+doubt = Table(
+    "doubt",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("finding", String(64), nullable=False),
+    Column("doubted", Boolean, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("reason", String(FREE_TEXT), nullable=False),
+    time("at"),
+    Index(None, "digest", "finding"),
+)
+
+# How a station stands in the charts of a bundle, and what it is held against.
+station_watch = Table(
+    "station_watch",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("station", String(64), primary_key=True),
+    Column("images", Integer, nullable=False),
+    Column("quiet", Integer, nullable=False),  # images since a chart last left its limits
+    Column("charts", Text, nullable=False),  # JSON, of `training.charts.Charts`
+    Column("left", Text, nullable=False),  # JSON: measures that left, since the alarm opened
+    Column("reference", Text),  # JSON, its own; none: the bundle's
+    Column("reference_by", String(128)),
+    time("reference_at", nullable=True),
+    time("updated_at"),
+)
+
+# How far the watch has come, and what it found of reviews: a few rows.
+watch_note = Table(
+    "watch_note",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),  # JSON
+    time("at"),
 )

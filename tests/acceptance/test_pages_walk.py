@@ -302,6 +302,7 @@ def test_a_threshold_and_a_roll_back_take_effect(hospital: Hospital, chromium: B
     page.get_by_role("link", name="Promote").click()
     look(page, "promote")
     page.fill("[name=reason]", "calibrated on our own cases")
+    page.get_by_label(re.compile("Override the gate")).check()
     page.get_by_role("button", name=re.compile("Promote")).click()
     workers = page.locator(".live section", has_text="Workers")
     expect(workers).to_contain_text(f"{second.version} in", timeout=10_000)

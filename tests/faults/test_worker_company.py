@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,6 +44,8 @@ class Victim:
     """What a worker asks of a classifier."""
 
     version = "victim 1"
+    digest = "0" * 64
+    engine = SimpleNamespace(name="none")
     thresholds: ClassVar[dict[str, float]] = {}
 
     def prepare(self, dataset: Dataset) -> Any:

@@ -142,6 +142,7 @@ def test_a_silent_pacs_holds_no_thread_and_gets_one_copy(bench: Bench, pacs: Pac
     assert {str(one.SOPInstanceUID) for one in pacs.stored} == {uid}
 
 
+@pytest.mark.alone
 def test_a_pacs_that_falls_silent_on_a_kept_association_holds_us_for_one_time_out(
     archived: Bench, archive: Archive
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_damaged_report_is_not_sent(bench: Bench, pacs: Pacs) -> None:
     assert pacs.asked == 0
 
 
+@pytest.mark.alone
 def test_a_port_where_nobody_listens_is_unreachable_and_not_asked_at_each_ring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -343,6 +343,7 @@ def test_dcmtk_reads_what_comes(served: Served, tmp_path: Path) -> None:
         assert str(image.SOPInstanceUID) in dumped.stdout
 
 
+@pytest.mark.alone
 def test_the_first_image_of_ten_megabytes_comes_within_a_second(
     served: Served, demo_images: list[Path]
 ) -> None:

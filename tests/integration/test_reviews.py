@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,8 @@ class Sees:
     """Finds what it is told to; the network's judgement is no concern here."""
 
     version = "test 1"
+    digest = "0" * 64
+    engine = SimpleNamespace(name="none")
     thresholds: ClassVar = {"pneumonia": 0.5, "pleural_effusion": 0.5}
 
     def __init__(self, probability: float = 0.9) -> None:

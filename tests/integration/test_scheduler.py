@@ -99,8 +99,8 @@ def alone(service: Service) -> Scheduler:
 
 
 def child_of(scheduler: Scheduler) -> psutil.Process:
-    assert scheduler._child is not None
-    return psutil.Process(scheduler._child.pid)
+    (child,) = scheduler._children
+    return psutil.Process(child.process.pid)
 
 
 def test_a_process_that_is_killed_is_followed_by_another(alone: Scheduler) -> None:
@@ -137,7 +137,7 @@ def test_a_process_that_cannot_even_start_is_not_tried_for_ever(
     number = alone._schedules.run_now("backup", "ada", time.time())
     service.config.write_text("this is no TOML")
     alone.step()
-    until(lambda: alone.step() or alone._child is None, 30, 0.1)
+    until(lambda: alone.step() or not alone._children, 30, 0.1)
     found = alone._runs.show(number)
     assert (found.state, found.attempts) == (RunState.WAITING, 1)
     assert found.not_before > time.time()

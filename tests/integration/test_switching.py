@@ -116,7 +116,9 @@ def test_a_bundle_is_promoted_and_rolled_back_under_load(
         with traffic.flowing():
             until(lambda: newest(pacs) == {first})
             held = memory(service)
-            said = model(service, "promote", version, "--reason", "better by the hold-out")
+            said = model(
+                service, "promote", version, "--override", "--reason", "better by the hold-out"
+            )
             switched(service, version, 1, said["at"])
             until(lambda: newest(pacs) == {version})
             ledger = ledger_of(service)
@@ -188,7 +190,7 @@ def test_a_damaged_bundle_leaves_the_old_one_serving(
         sound = weights.read_bytes()
         weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
 
-        refused = service.hilum("model", "promote", "second", "--reason", "better")
+        refused = service.hilum("model", "promote", "second", "--override", "--reason", "better")
         assert refused.returncode == 1
         assert "weights.safetensors was changed" in refused.stderr
 
@@ -208,7 +210,7 @@ def test_a_damaged_bundle_leaves_the_old_one_serving(
 
         # Added again, it is mended and may serve
         model(service, "add", str(tmp_path / "second"))
-        model(service, "promote", "second", "--reason", "mended")
+        model(service, "promote", "second", "--override", "--reason", "mended")
         assert service.saw("model.switched", WITHIN_S)["model"] == added["version"]
 
 

@@ -147,6 +147,7 @@ PAGES = Fault(
 ENDURANCE = Fault(
     "20,000 associations and bare connections, many of them broken off",
     "less than 1 MiB more memory per 1,000; file descriptors flat",
+    ("tests/faults/test_endurance.py",),
 )
 
 FAULTS = (

@@ -8,11 +8,17 @@ from daemon import admission
 from daemon.settings import DicomSettings
 
 
-def judge(callers: list[str], calling: str, address: str, called: str = "HILUM", open_now: int = 1):
+def judge(
+    callers: list[str],
+    calling: str,
+    address: str,
+    called: str = "HILUM",
+    open_now: int = 1,
+    open_there: int = 1,
+) -> admission.Rejection | None:
     settings = DicomSettings(allowed_callers=tuple(callers), max_associations=2)
-    return admission.judge(
-        settings, calling_ae=calling, called_ae=called, address=address, open_now=open_now
-    )
+    caller = admission.Caller(calling.strip(), called, address)
+    return admission.judge(settings, caller, open_now=open_now, open_there=open_there)
 
 
 @pytest.mark.parametrize(

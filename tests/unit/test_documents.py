@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import commitment, contexts, listener
+from daemon import commitment, contexts, statuses
 from daemon.events import Event
 from docs import generate
 from storage.records import DeliveryState
@@ -45,7 +45,7 @@ def test_every_form_and_status_is_in_the_conformance_statement() -> None:
     proposed = text[text.index("<!-- proposed -->") : text.index("<!-- end proposed -->")]
     for uid in [*contexts.REPORT_FORMS, *contexts.HEAT_MAPS.values(), *contexts.SENT_IN]:
         assert uid in proposed
-    for status in [*listener.STATUS_CODES, *commitment.STATUS_CODES]:
+    for status in [*statuses.STATUS_CODES, *commitment.STATUS_CODES]:
         assert f"{status:04X}H" in text
 
 

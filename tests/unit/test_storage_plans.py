@@ -142,24 +142,25 @@ def test_a_queue_of_waiting_retries_is_passed_over_within_the_index(storage: Sto
     assert looked[0].startswith("SEARCH job USING INDEX ix_job_claim (state=?)")
 
 
-def test_accept_is_two_statements(storage: Storage) -> None:
+def test_accept_is_four_statements_two_of_them_for_the_audit_trail(storage: Storage) -> None:
     with caught(storage.database) as statements:
         storage.queue.accept(arrival("5.1", received_at=3e6))
-    assert [sql.split()[0] for sql, _ in statements] == ["INSERT", "INSERT"]
+    assert [sql.split()[0] for sql, _ in statements] == ["INSERT", "INSERT", "SELECT", "INSERT"]
 
 
 def test_a_repeated_image_is_found_by_index(storage: Storage) -> None:
     storage.queue.accept(arrival("5.2", received_at=3e6))
     found = plans(storage, lambda: storage.queue.accept(arrival("5.2", received_at=3e6)))
     assert_indexed(found)
-    assert "uq_instance_" in found[-1][0] or "sqlite_autoindex_instance" in found[-1][0]
+    repeated = found[-3][0]  # before the two of the audit trail
+    assert "uq_instance_" in repeated or "sqlite_autoindex_instance" in repeated
 
 
-def test_finish_is_nine_statements_by_key(storage: Storage) -> None:
+def test_finish_is_eleven_statements_by_key(storage: Storage) -> None:
     claimed = storage.queue.claim("w1", 60, 2e6)
     assert claimed is not None
     found = plans(storage, lambda: storage.queue.finish(claimed, analysed(), "9.5", 0, 2e6))
-    assert len(found) == 9  # of them four for the list
+    assert len(found) == 11  # of them four for the list, and two for the audit trail
     assert_indexed(found)
 
 
@@ -184,7 +185,7 @@ def test_a_report_is_stored_by_key(storage: Storage) -> None:
     assert due is not None
     made = new_report("7.0")
     found = plans(storage, lambda: storage.studies.reported(due, made, ["a", "b"], 2e6))
-    assert len(found) == 4
+    assert len(found) == 6
     assert_indexed(found)
 
 

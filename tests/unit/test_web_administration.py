@@ -95,6 +95,12 @@ def test_a_token_of_health_reads_the_json(pages: Pages, path: str) -> None:
     assert pages.with_token(Role.RADIOLOGIST, Scope.STUDIES).get(path).status_code == 403
 
 
+OVERRIDDEN = (
+    "[The gate was overridden. No run of this service made this bundle, so that the gate has not "
+    "judged it.]"
+)
+
+
 def test_a_bundle_is_promoted_and_rolled_back_with_a_reason(
     pages: Pages, browser: TestClient
 ) -> None:
@@ -104,7 +110,10 @@ def test_a_bundle_is_promoted_and_rolled_back_with_a_reason(
     nothing = browser.post(path, data={"reason": "  "})
     assert nothing.status_code == 409
     assert "A reason is needed" in nothing.text
-    done = browser.post(path, data={"reason": "better by the hold-out"})
+    unjudged = browser.post(path, data={"reason": "better by the hold-out"})
+    assert unjudged.status_code == 409
+    assert "the gate has not judged it" in unjudged.text
+    done = browser.post(path, data={"reason": "better by the hold-out", "override": "true"})
     assert f"{SECOND.version} is to serve" in after(browser, done)
     serving = Ledger(pages.storage.database).serving()
     assert serving is not None
@@ -117,7 +126,7 @@ def test_a_bundle_is_promoted_and_rolled_back_with_a_reason(
     assert again.status_code == 409
     assert "No bundle served before" in again.text
     assert trail(pages, "model.promoted", "model.rolled_back") == [
-        ("administrator", "model.promoted", "better by the hold-out"),
+        ("administrator", "model.promoted", f"better by the hold-out {OVERRIDDEN}"),
         ("administrator", "model.rolled_back", "worse at night"),
     ]
 
@@ -202,8 +211,10 @@ def test_the_json_acts_as_the_pages_do(pages: Pages) -> None:
     threshold = f"/api/v1/models/{FIRST.digest}/findings/pneumonia/threshold"
     assert reader.post(promote, json=why).status_code == 403
     assert program.post(promote, json={}).status_code == 422
-    assert program.post(promote, json=why).json()["deed"] == "promoted"
-    assert program.post(promote, json=why).status_code == 409
+    assert "has to override the gate" in program.post(promote, json=why).text
+    all_the_same = {**why, "override": True}
+    assert program.post(promote, json=all_the_same).json()["deed"] == "promoted"
+    assert program.post(promote, json=all_the_same).status_code == 409
     assert program.post("/api/v1/models/rollback", json=why).json()["version"] == FIRST.version
     assert program.put(threshold, json={"value": 0.5, **why}).json()["value"] == 0.5
     assert program.put(threshold, json={"value": 0, **why}).status_code == 422

@@ -9,12 +9,11 @@ from fastapi import APIRouter, Depends, Query
 
 from daemon.web.access import Person, Role, Scope, allow
 from daemon.web.agreed import Pair, pairs
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from storage.review_records import ReviewKind
 
 router = APIRouter(prefix="/api/v1", tags=["reviews"])
 
-Here = Annotated[Site, Depends(site)]
 Looker = Annotated[
     Person,
     Depends(allow(Role.RADIOLOGIST, Role.ADMINISTRATOR, scope=(Scope.STUDIES, Scope.ADMIN))),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query
 
-from daemon.web.access import Person, Role, Scope, allow
+from daemon.web.access import AdminReader, AdminWriter
 from daemon.web.acts import Acts
 from daemon.web.api.queue import Reason
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from daemon.web.peers import standing
 from storage.errors import Refused
 from storage.outbox import Outbox
@@ -18,15 +18,11 @@ from storage.records import DeliveryId, DeliveryState
 
 router = APIRouter(prefix="/api/v1", tags=["deliveries"])
 
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
-Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
-
 
 @router.get("/deliveries")
 def list_(
     here: Here,
-    _: Reader,
+    _: AdminReader,
     state: Annotated[list[DeliveryState] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[dict[str, Any]]:
@@ -35,7 +31,7 @@ def list_(
 
 
 @router.post("/deliveries/{delivery}/retry")
-def retry(delivery: int, why: Reason, here: Here, person: Writer) -> dict[str, Any]:
+def retry(delivery: int, why: Reason, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Send again what a PACS has refused for good."""
     try:
         Acts(here, person).retry_delivery(DeliveryId(delivery), why.reason)
@@ -45,6 +41,6 @@ def retry(delivery: int, why: Reason, here: Here, person: Writer) -> dict[str, A
 
 
 @router.get("/peers")
-def peers(here: Here, _: Reader) -> list[dict[str, Any]]:
+def peers(here: Here, _: AdminReader) -> list[dict[str, Any]]:
     """Each PACS: its address, what it takes, its backlog and when it last took something."""
     return [asdict(one) for one in standing(here)]

@@ -7,12 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 
 from daemon.web.access import Person, Role, Scope, allow
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from daemon.web.health import Health, look
 
 router = APIRouter(tags=["health"])
 
-Here = Annotated[Site, Depends(site)]
 Monitor = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.HEALTH))]
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.web import cards
-from daemon.web.access import Person, Role, Scope, allow
+from daemon.web.access import AdminReader, AdminWriter
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from storage.errors import Refused
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"])
-
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
-Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 
 class Why(BaseModel):
@@ -28,6 +24,12 @@ class Why(BaseModel):
     reason: str = Field(min_length=1, max_length=1000)
 
 
+class Promoted(Why):
+    """`override` the gate, where it has not passed the bundle against what serves."""
+
+    override: bool = False
+
+
 class NewThreshold(Why):
     """A threshold; none puts the bundle's own back."""
 
@@ -35,19 +37,19 @@ class NewThreshold(Why):
 
 
 @router.get("")
-def list_(here: Here, _: Reader) -> dict[str, Any]:
+def list_(here: Here, _: AdminReader) -> dict[str, Any]:
     """Every bundle, what serves and served, and what each worker has loaded."""
     return cards.overview(here.database)
 
 
 @router.get("/{named}")
-def show(named: str, here: Here, _: Reader) -> dict[str, Any]:
+def show(named: str, here: Here, _: AdminReader) -> dict[str, Any]:
     """One bundle with its model card; named by its version or its digest."""
     return cards.whole(here.database, named)
 
 
 @router.post("/rollback")
-def rollback(why: Why, here: Here, person: Writer) -> dict[str, Any]:
+def rollback(why: Why, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Let the bundle that served before serve again."""
     try:
         return asdict(Acts(here, person).rollback(why.reason))
@@ -56,10 +58,10 @@ def rollback(why: Why, here: Here, person: Writer) -> dict[str, Any]:
 
 
 @router.post("/{named}/promote")
-def promote(named: str, why: Why, here: Here, person: Writer) -> dict[str, Any]:
+def promote(named: str, why: Promoted, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Let a bundle serve; a worker that finds it damaged refuses it, and the old one goes on."""
     try:
-        return asdict(Acts(here, person).promote(named, why.reason))
+        return asdict(Acts(here, person).promote(named, why.reason, override=why.override))
     except Refused as error:
         raise HTTPException(409, str(error)) from error
 
@@ -70,7 +72,7 @@ def what_if(
     finding: str,
     threshold: Annotated[float, Query(gt=0, le=1)],
     here: Here,
-    _: Reader,
+    _: AdminReader,
 ) -> dict[str, Any]:
     """What a threshold would have done to the studies of the last 30 days."""
     return asdict(cards.compare(here.database, named, finding, threshold, here.clock()))
@@ -78,7 +80,7 @@ def what_if(
 
 @router.put("/{named}/findings/{finding}/threshold")
 def set_threshold(
-    named: str, finding: str, new: NewThreshold, here: Here, person: Writer
+    named: str, finding: str, new: NewThreshold, here: Here, person: AdminWriter
 ) -> dict[str, Any]:
     """Change the threshold of a finding, for what is classified from now on."""
     digest = str(cards.whole(here.database, named)["digest"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from daemon.web.access import Person, Role, Scope, allow
+from daemon.web.access import AdminReader, AdminWriter
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from storage.errors import Refused
 from storage.queue import Queue
 from storage.records import JobId, JobState, StudyId
@@ -18,9 +18,6 @@ from storage.traffic import callers, traffic
 
 router = APIRouter(prefix="/api/v1/queue", tags=["queue"])
 
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
-Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 CALLERS_OVER_S = 7 * 86400.0
 
@@ -33,7 +30,7 @@ class Reason(BaseModel):
 
 
 @router.get("")
-def show(here: Here, _: Reader) -> dict[str, Any]:
+def show(here: Here, _: AdminReader) -> dict[str, Any]:
     """Counts by state, rates, the oldest that waits, and who has sent in the last week."""
     now = here.clock()
     sent = callers(here.database, now - CALLERS_OVER_S)
@@ -43,7 +40,7 @@ def show(here: Here, _: Reader) -> dict[str, Any]:
 @router.get("/jobs")
 def jobs(
     here: Here,
-    _: Reader,
+    _: AdminReader,
     state: Annotated[list[JobState] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[dict[str, Any]]:
@@ -52,7 +49,7 @@ def jobs(
 
 
 @router.post("/jobs/{job}/retry")
-def retry(job: int, why: Reason, here: Here, person: Writer) -> dict[str, Any]:
+def retry(job: int, why: Reason, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Classify an image in quarantine again."""
     try:
         Acts(here, person).retry_job(JobId(job), why.reason)
@@ -62,7 +59,7 @@ def retry(job: int, why: Reason, here: Here, person: Writer) -> dict[str, Any]:
 
 
 @router.post("/jobs/{job}/quarantine")
-def quarantine(job: int, why: Reason, here: Here, person: Writer) -> dict[str, Any]:
+def quarantine(job: int, why: Reason, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Take an image that waits or runs out of the queue; a reason is needed."""
     try:
         Acts(here, person).quarantine_job(JobId(job), why.reason)
@@ -72,7 +69,7 @@ def quarantine(job: int, why: Reason, here: Here, person: Writer) -> dict[str, A
 
 
 @router.post("/studies/{study}/retry")
-def retry_study(study: int, why: Reason, here: Here, person: Writer) -> dict[str, Any]:
+def retry_study(study: int, why: Reason, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Build the report of a study in quarantine again."""
     try:
         Acts(here, person).retry_study(StudyId(study), why.reason)

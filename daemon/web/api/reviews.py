@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from daemon.findings import CATALOGUE
 from daemon.web.access import Person, Role, Scope, allow
 from daemon.web.blinded import withheld
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.templating import person_name
 from storage.accounts import Accounts
 from storage.audit import Audit
@@ -37,7 +37,6 @@ router = APIRouter(prefix="/api/v1", tags=["reviews"])
 MOST_ANSWERS = 500
 LONGEST_NOTE = 2000  # characters
 
-Here = Annotated[Site, Depends(site)]
 Writer = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=Scope.REVIEWS))]
 Looker = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=(Scope.STUDIES, Scope.REVIEWS)))]
 Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
@@ -237,16 +236,16 @@ def shown(reader: Reader) -> str:
 
 def _check_order(here: Site, person: Person, study_uid: str, kind: ReviewKind) -> None:
     """Raise HTTPException where a first read comes too late, or a review before it."""
-    first = kind is ReviewKind.FIRST_READ
-    if first and not person.blinded:
-        raise HTTPException(409, "A first read is for accounts that read before the result.")
-    if first != withheld(here, person, study_uid) and person.blinded:
-        raise HTTPException(
-            409,
-            "Your first read of this study is stored already: the result is shown."
-            if first
-            else "Read first: the computer's result is shown once you have said what you see.",
-        )
+    first, hidden = kind is ReviewKind.FIRST_READ, withheld(here, person, study_uid)
+    if first == hidden:
+        return
+    if hidden:
+        told = "Read first: the computer's result is shown once you have said what you see."
+    elif Reviews(here.database).first_read_done(study_uid, person.account):
+        told = "Your first read of this study is stored already: the result is shown."
+    else:
+        told = "A first read is for accounts that read before the result."
+    raise HTTPException(409, told)
 
 
 def _reader(here: Site, person: Person) -> Reader:

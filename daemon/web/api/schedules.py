@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon import scheduled
 from daemon.errors import WrongTiming
-from daemon.web.access import Person, Role, Scope, allow
+from daemon.web.access import AdminReader, AdminWriter
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from daemon.web.runs import picture
 from storage.errors import Refused
 from storage.runs import Runs
 from storage.schedule_records import RunKind
 
 router = APIRouter(prefix="/api/v1", tags=["schedules"])
-
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
-Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 
 class NewSchedule(BaseModel):
@@ -45,14 +41,14 @@ class NewRun(BaseModel):
 
 
 @router.get("/schedules")
-def list_(here: Here, _: Reader) -> list[dict[str, Any]]:
+def list_(here: Here, _: AdminReader) -> list[dict[str, Any]]:
     """The schedules with their next due times."""
     found: list[dict[str, Any]] = scheduled.overview(here.database, here.clock(), 0)["schedules"]
     return found
 
 
 @router.post("/schedules")
-def add(new: NewSchedule, here: Here, person: Writer) -> dict[str, Any]:
+def add(new: NewSchedule, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Add a schedule."""
     try:
         return Acts(here, person).add_schedule(
@@ -65,7 +61,7 @@ def add(new: NewSchedule, here: Here, person: Writer) -> dict[str, Any]:
 
 
 @router.delete("/schedules/{name}")
-def remove(name: str, here: Here, person: Writer) -> dict[str, str]:
+def remove(name: str, here: Here, person: AdminWriter) -> dict[str, str]:
     """Remove a schedule; what is in work goes on."""
     Acts(here, person).remove_schedule(name)
     return {"removed": name}
@@ -73,33 +69,33 @@ def remove(name: str, here: Here, person: Writer) -> dict[str, str]:
 
 @router.get("/runs")
 def runs(
-    here: Here, _: Reader, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    here: Here, _: AdminReader, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> list[dict[str, Any]]:
     """Runs, newest first."""
     return [scheduled.brief(one) for one in Runs(here.database).rows(limit)]
 
 
 @router.post("/runs")
-def start(new: NewRun, here: Here, person: Writer) -> dict[str, Any]:
+def start(new: NewRun, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Have something run now, outside every window."""
     number = Acts(here, person).run_now(new.named)
     return scheduled.whole(Runs(here.database).show(number))
 
 
 @router.get("/runs/{number}")
-def show(number: int, here: Here, _: Reader) -> dict[str, Any]:
+def show(number: int, here: Here, _: AdminReader) -> dict[str, Any]:
     """A run with its progress, its outcome and, of a candidate, the gate's verdict."""
     return scheduled.whole(Runs(here.database).show(number))
 
 
 @router.get("/runs/{number}/pictures/{name}", response_class=Response)
-def show_picture(number: int, name: str, here: Here, _: Reader) -> Response:
+def show_picture(number: int, name: str, here: Here, _: AdminReader) -> Response:
     """A picture of a run, PNG."""
     return picture(here, number, name)
 
 
 @router.post("/runs/{number}/cancel")
-def cancel(number: int, here: Here, person: Writer) -> dict[str, Any]:
+def cancel(number: int, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Cancel a run that waits or is in work."""
     try:
         return {"run": number, "state": Acts(here, person).cancel_run(number)}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 
-from daemon.web.access import Person, Role, Scope, allow
+from daemon.web.access import Person, StudyReader
 from daemon.web.blinded import withheld
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.dicomweb import media
 from daemon.web.dicomweb.files import CHUNK_BYTES, Part, multipart, verified_path
 from daemon.web.dicomweb.model import ROOT, url_of
@@ -20,8 +20,6 @@ from storage.audit import Audit
 from storage.catalogue import Catalogue, StoredObject
 
 router = APIRouter()
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=Scope.STUDIES))]
 
 STUDY = f"{ROOT}/studies/{{study}}"
 SERIES = f"{STUDY}/series/{{series}}"
@@ -57,14 +55,14 @@ def found(
 
 
 @router.get(STUDY)
-def retrieve_study(request: Request, here: Here, person: Reader, study: str) -> Response:
+def retrieve_study(request: Request, here: Here, person: StudyReader, study: str) -> Response:
     """Retrieve every object of a study."""
     return _whole(request, here, found(here, person, study))
 
 
 @router.get(SERIES)
 def retrieve_series(
-    request: Request, here: Here, person: Reader, study: str, series: str
+    request: Request, here: Here, person: StudyReader, study: str, series: str
 ) -> Response:
     """Retrieve every object of a series."""
     return _whole(request, here, found(here, person, study, series))
@@ -72,7 +70,7 @@ def retrieve_series(
 
 @router.get(INSTANCE)
 def retrieve_instance(
-    request: Request, here: Here, person: Reader, study: str, series: str, instance: str
+    request: Request, here: Here, person: StudyReader, study: str, series: str, instance: str
 ) -> Response:
     """Retrieve one object."""
     return _whole(request, here, found(here, person, study, series, instance), one=True)
@@ -80,7 +78,7 @@ def retrieve_instance(
 
 @router.get(f"{INSTANCE}/file")
 def retrieve_file(
-    request: Request, here: Here, person: Reader, study: str, series: str, instance: str
+    request: Request, here: Here, person: StudyReader, study: str, series: str, instance: str
 ) -> Response:
     """Retrieve one object as a file, or a range of it: for a viewer."""
     (one,) = found(here, person, study, series, instance)
@@ -88,14 +86,14 @@ def retrieve_file(
 
 
 @router.get(f"{STUDY}/metadata")
-def study_metadata(request: Request, here: Here, person: Reader, study: str) -> Response:
+def study_metadata(request: Request, here: Here, person: StudyReader, study: str) -> Response:
     """Retrieve the metadata of a study's objects."""
     return _metadata(request, found(here, person, study, metadata=True))
 
 
 @router.get(f"{SERIES}/metadata")
 def series_metadata(
-    request: Request, here: Here, person: Reader, study: str, series: str
+    request: Request, here: Here, person: StudyReader, study: str, series: str
 ) -> Response:
     """Retrieve the metadata of a series' objects."""
     return _metadata(request, found(here, person, study, series, metadata=True))
@@ -103,7 +101,7 @@ def series_metadata(
 
 @router.get(f"{INSTANCE}/metadata")
 def instance_metadata(
-    request: Request, here: Here, person: Reader, study: str, series: str, instance: str
+    request: Request, here: Here, person: StudyReader, study: str, series: str, instance: str
 ) -> Response:
     """Retrieve the metadata of one object."""
     return _metadata(request, found(here, person, study, series, instance, metadata=True))
@@ -113,7 +111,7 @@ def instance_metadata(
 def retrieve_frames(
     request: Request,
     here: Here,
-    person: Reader,
+    person: StudyReader,
     study: str,
     series: str,
     instance: str,

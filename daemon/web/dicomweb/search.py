@@ -11,13 +11,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from pydicom.datadict import tag_for_keyword
 
-from daemon.web.access import Person, Role, Scope, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Person, StudyReader
+from daemon.web.blinded import sampled
+from daemon.web.context import Here, Site
 from daemon.web.dicomweb import media, model
 from daemon.web.dicomweb.retrieve import SERIES, STUDY, found
 from storage.audit import Audit
@@ -26,8 +27,6 @@ from storage.people import Action
 from storage.study_search import RANGES, StudyKeys, search_studies
 
 router = APIRouter()
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=Scope.STUDIES))]
 
 LIMIT, MOST = 100, 1000
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -77,13 +76,17 @@ class Search:
 
 
 @router.get(f"{model.ROOT}/studies")
-def studies(request: Request, here: Here, person: Reader) -> Response:
+def studies(request: Request, here: Here, person: StudyReader) -> Response:
     """Search for studies."""
     media.check_json(request.headers.get("accept"))
     search = Search.of(request, STUDY_KEYS)
     keys = _study_keys(search.keys)
     matches, more = search_studies(
-        here.database, keys, search.limit, search.offset, own=not person.blinded
+        here.database,
+        keys,
+        search.limit,
+        search.offset,
+        own=not (person.blinded or sampled(here, person)),
     )
     Audit(here.database).append(
         person.login,
@@ -96,7 +99,7 @@ def studies(request: Request, here: Here, person: Reader) -> Response:
 
 
 @router.get(f"{STUDY}/series")
-def series(request: Request, here: Here, person: Reader, study: str) -> Response:
+def series(request: Request, here: Here, person: StudyReader, study: str) -> Response:
     """Search for the series of a study."""
     search = Search.of(request, SERIES_KEYS)
     objects = _matching(_of_study(request, here, person, study), search)
@@ -107,14 +110,14 @@ def series(request: Request, here: Here, person: Reader, study: str) -> Response
 
 
 @router.get(f"{STUDY}/instances")
-def instances(request: Request, here: Here, person: Reader, study: str) -> Response:
+def instances(request: Request, here: Here, person: StudyReader, study: str) -> Response:
     """Search for the objects of a study."""
     return _instances(request, here, person, study, None)
 
 
 @router.get(f"{SERIES}/instances")
 def series_instances(
-    request: Request, here: Here, person: Reader, study: str, series: str
+    request: Request, here: Here, person: StudyReader, study: str, series: str
 ) -> Response:
     """Search for the objects of a series."""
     return _instances(request, here, person, study, series)

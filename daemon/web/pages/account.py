@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request
+from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
-from daemon.web.gate import Gate, address_of, gate
+from daemon.web.access import Anyone, Person
+from daemon.web.context import Here, Site
+from daemon.web.gate import Door, Gate, address_of
 from daemon.web.passwords import WeakPassword, check_password
 from daemon.web.told import go_on
 from storage.people import Action
 
 router = APIRouter(include_in_schema=False)
-
-Here = Annotated[Site, Depends(site)]
-Door = Annotated[Gate, Depends(gate)]
-Anyone = Annotated[Person, Depends(allow(*Role))]
 
 
 @router.get("/account")

@@ -10,12 +10,11 @@ from fastapi.responses import Response
 
 from daemon.web.access import Person, Role, allow
 from daemon.web.agreed import pairs
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from storage.review_records import ReviewKind
 
 router = APIRouter(include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
 Looker = Annotated[Person, Depends(allow(Role.RADIOLOGIST, Role.ADMINISTRATOR))]
 SHOWN = timedelta(days=365)
 

@@ -11,8 +11,8 @@ from fastapi.responses import Response
 from daemon import logs
 from daemon.events import Event
 from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
-from daemon.web.gate import Gate, gate
+from daemon.web.context import Here, Site
+from daemon.web.gate import Door, Gate
 from storage.audit import AuditQuery, Verified
 from storage.people import Action
 
@@ -21,8 +21,6 @@ router = APIRouter(prefix="/audit", include_in_schema=False)
 PAGE = 100  # rows
 DAY_S = 86400.0
 
-Here = Annotated[Site, Depends(site)]
-Door = Annotated[Gate, Depends(gate)]
 Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, Role.AUDITOR))]
 Text = Annotated[str, Form(max_length=255)]
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
+from daemon import promotion
 from daemon.web import cards
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Administrator
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.told import go_on
 from storage.errors import Refused
+from storage.ledger import Ledger
 
 router = APIRouter(include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 Reason = Annotated[str, Form(max_length=1000)]
 
 
@@ -67,11 +67,16 @@ def ask_promote(request: Request, digest: str, here: Here, _: Administrator) -> 
 
 @router.post("/models/{digest}/promote")
 def promote(
-    request: Request, digest: str, here: Here, person: Administrator, reason: Reason
+    request: Request,
+    digest: str,
+    here: Here,
+    person: Administrator,
+    reason: Reason,
+    override: Annotated[bool, Form()] = False,
 ) -> Response:
     """Let a bundle serve."""
     try:
-        line = Acts(here, person).promote(digest, reason)
+        line = Acts(here, person).promote(digest, reason, override=override)
     except Refused as error:
         return _ask_promote(request, here, digest, str(error), reason)
     return go_on(request, "/models", f"{line.version} is to serve. The workers load it now.")
@@ -85,6 +90,7 @@ def _ask_promote(
     now = None if serving is None else cards.whole(here.database, serving["digest"])
     context: dict[str, Any] = {
         "model": cards.whole(here.database, digest), "serving": now,
+        "doubt": promotion.doubt(here.database, Ledger(here.database).find(digest)),
         "problem": problem, "reason": reason,
     }  # fmt: skip
     return _answer(request, here, "model_promote.html", context)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Administrator
+from daemon.web.context import Here, Site
+from daemon.web.live import LivePage
 from daemon.web.peers import ask, standing
 from storage.traffic import callers
 
 router = APIRouter(include_in_schema=False)
-
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 
 SEEN_OVER_S = 30 * 86400.0
 
@@ -23,13 +21,13 @@ SEEN_OVER_S = 30 * 86400.0
 @router.get("/peers")
 def show(request: Request, here: Here, _: Administrator) -> Response:
     """Show the peers."""
-    return here.templates.TemplateResponse(request, "peers.html", _live(here))
+    return _page.whole(request, here)
 
 
 @router.get("/peers/live")
 def live(request: Request, here: Here, _: Administrator) -> Response:
     """Show what changes by itself."""
-    return here.templates.TemplateResponse(request, "peers_live.html", _live(here))
+    return _page.part(request, here)
 
 
 @router.post("/peers/{name}/ask")
@@ -39,9 +37,12 @@ def ask_now(request: Request, name: str, here: Here, _: Administrator) -> Respon
     return here.templates.TemplateResponse(request, "peer_asked.html", context)
 
 
-def _live(here: Site) -> dict[str, Any]:
+def _found(here: Site) -> dict[str, Any]:
     return {
         "standing": standing(here),
         "callers": callers(here.database, here.clock() - SEEN_OVER_S),
         "allowed": here.settings.dicom.allowed_callers,
     }
+
+
+_page = LivePage("peers", _found)

@@ -6,16 +6,16 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from daemon import logs
 from daemon.events import Event
 from daemon.web.answers import local
-from daemon.web.context import Site, site
-from daemon.web.gate import Gate, address_of, gate
+from daemon.web.context import Here, Site
+from daemon.web.gate import Door, Gate, address_of
 from daemon.web.pages.sign_in import begin, form
 from daemon.web.people import LOGIN, WrongAccount, new_account
 from storage.errors import LoginTaken
@@ -28,9 +28,6 @@ router = APIRouter(include_in_schema=False)
 
 COOKIE = "hilum_provider"
 CALLBACK = "/sign-in/callback"
-
-Here = Annotated[Site, Depends(site)]
-Door = Annotated[Gate, Depends(gate)]
 
 
 @router.get("/sign-in/provider")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Administrator
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
+from daemon.web.live import LivePage
 from daemon.web.told import go_on
 from storage.errors import Refused
 from storage.queue import Queue
@@ -22,8 +23,6 @@ from storage.traffic import traffic
 
 router = APIRouter(include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 Reason = Annotated[str, Form(max_length=1000)]
 
 RECENT = 25
@@ -33,33 +32,29 @@ QUARANTINED = 200
 @router.get("/queue")
 def show(request: Request, here: Here, _: Administrator) -> Response:
     """Show the queue."""
-    return _page(request, here)
+    return _page.whole(request, here)
 
 
 @router.get("/queue/live")
 def live(request: Request, here: Here, _: Administrator) -> Response:
     """Show what changes by itself."""
-    return here.templates.TemplateResponse(request, "queue_live.html", _live(here))
+    return _page.part(request, here)
 
 
 @router.post("/queue/jobs/{job}/retry")
 def retry(request: Request, job: int, here: Here, person: Administrator) -> Response:
     """Classify an image in quarantine again."""
-    try:
-        Acts(here, person).retry_job(JobId(job))
-    except Refused as error:
-        return _page(request, here, problem=str(error))
-    return go_on(request, "/queue", f"Job {job} waits for a worker.")
+    acts = Acts(here, person)
+    done = f"Job {job} waits for a worker."
+    return _page.act(request, here, lambda: acts.retry_job(JobId(job)), done)
 
 
 @router.post("/queue/studies/{study}/retry")
 def retry_study(request: Request, study: int, here: Here, person: Administrator) -> Response:
     """Build the report of a study in quarantine again."""
-    try:
-        Acts(here, person).retry_study(StudyId(study))
-    except Refused as error:
-        return _page(request, here, problem=str(error))
-    return go_on(request, "/queue", "The report of the study is due.")
+    acts = Acts(here, person)
+    done = "The report of the study is due."
+    return _page.act(request, here, lambda: acts.retry_study(StudyId(study)), done)
 
 
 @router.get("/queue/jobs/{job}")
@@ -80,13 +75,7 @@ def quarantine(
     return go_on(request, "/queue", f"Job {job} is in quarantine.")
 
 
-def _page(request: Request, here: Site, problem: str = "") -> Response:
-    context = {**_live(here), "problem": problem}
-    status = 409 if problem else 200
-    return here.templates.TemplateResponse(request, "queue.html", context, status_code=status)
-
-
-def _live(here: Site) -> dict[str, Any]:
+def _found(here: Site) -> dict[str, Any]:
     queue, now = Queue(here.database), here.clock()
     found = traffic(here.database, now)
     oldest = found.oldest_waiting_at
@@ -97,6 +86,9 @@ def _live(here: Site) -> dict[str, Any]:
         "quarantined": queue.rows([JobState.QUARANTINED], QUARANTINED),
         "studies": Studies(here.database).rows(QUARANTINED, StudyState.QUARANTINED),
     }
+
+
+_page = LivePage("queue", _found)
 
 
 def _job(request: Request, here: Site, job: int, problem: str = "") -> Response:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from daemon import duetimes, scheduled
 from daemon.errors import WrongTiming
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Administrator
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.runs import picture
 from storage.errors import NotFound, Refused
 from storage.runs import Runs
@@ -19,8 +19,6 @@ from storage.schedule_records import RunKind
 
 router = APIRouter(include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 Text = Annotated[str, Form(max_length=128)]
 
 

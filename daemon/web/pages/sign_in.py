@@ -5,16 +5,17 @@ from __future__ import annotations
 import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from daemon import logs
 from daemon.events import Event
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Anyone
 from daemon.web.answers import local
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.gate import (
     FORM_COOKIE,
+    Door,
     Gate,
     address_of,
     csrf_token,
@@ -28,10 +29,6 @@ router = APIRouter(include_in_schema=False)
 
 WRONG = "The login or the password is wrong."
 BUSY = "Many people are signing in at this moment. Try again in a few seconds."
-
-Here = Annotated[Site, Depends(site)]
-Door = Annotated[Gate, Depends(gate)]
-Anyone = Annotated[Person, Depends(allow(*Role))]
 
 
 @router.get("/")

@@ -6,11 +6,11 @@ import json
 from functools import cache
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Radiologist
+from daemon.web.context import Here
 from daemon.web.templating import HERE
 from storage.audit import Audit
 from storage.worklist import Worklist
@@ -24,8 +24,8 @@ SEXES = {"F": "female", "M": "male", "O": "other"}
 def show(
     request: Request,
     study_uid: Annotated[str, Path(pattern=r"^[0-9.]{1,64}$")],
-    here: Annotated[Site, Depends(site)],
-    person: Annotated[Person, Depends(allow(Role.RADIOLOGIST))],
+    here: Here,
+    person: Radiologist,
 ) -> Response:
     """Show a study to be read and reviewed."""
     row = Worklist(here.database).study(study_uid)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from daemon.check_storage import look_at_database, look_at_reports, look_at_storage
 from daemon.web import machine
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Administrator
+from daemon.web.context import Here, Site
 from daemon.web.integrity import look_at_images, look_at_objects
 from storage.ledger import Ledger
 from storage.traffic import traffic
 from storage.workers import Workers
 
 router = APIRouter(include_in_schema=False)
-
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 
 
 @router.get("/system")

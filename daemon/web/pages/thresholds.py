@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
 
 from daemon.web import cards
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Administrator
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.told import go_on
 from storage.errors import Refused
 from storage.ledger import Ledger
 
 router = APIRouter(include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 Value = Annotated[float, Query(gt=0, le=1)]
 
 

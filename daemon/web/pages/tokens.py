@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, Scope, allow
-from daemon.web.context import Site, site
-from daemon.web.gate import Gate, gate
+from daemon.web.access import Administrator, Scope
+from daemon.web.context import Here, Site
+from daemon.web.gate import Door, Gate
 from daemon.web.told import go_on
 from storage.errors import NotFound
 from storage.people import SCOPES, Action
@@ -18,10 +18,6 @@ router = APIRouter(prefix="/tokens", include_in_schema=False)
 
 DAY_S = 86400.0
 LONGEST_DAYS = 3650
-
-Here = Annotated[Site, Depends(site)]
-Door = Annotated[Gate, Depends(gate)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 
 
 @router.get("")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request
+from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import Response
 
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
-from daemon.web.gate import Gate, gate
+from daemon.web.access import Administrator, Person, Role
+from daemon.web.context import Here, Site
+from daemon.web.gate import Door, Gate
 from daemon.web.passwords import WeakPassword
 from daemon.web.people import WrongAccount, checked_hash, new_account
 from daemon.web.told import go_on
@@ -18,9 +18,6 @@ from storage.people import Action
 
 router = APIRouter(prefix="/users", include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Door = Annotated[Gate, Depends(gate)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 Text = Annotated[str, Form(max_length=256)]
 
 

@@ -11,19 +11,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from daemon.web.access import Person, Role, allow
-from daemon.web.blinded import withheld
-from daemon.web.context import Site, site
+from daemon.web.access import Person, Radiologist
+from daemon.web.blinded import listed, withheld
+from daemon.web.context import Here, Site
 from daemon.web.filters import BLINDED, STATES, Filters, in_force, keep
 from daemon.web.shown import Shown, shown
+from storage.acceptance import Acceptances
 from storage.audit import Audit
 from storage.errors import UnknownPlace
 from storage.people import Action
 from storage.worklist import Page, Worklist
 
 router = APIRouter(include_in_schema=False)
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST))]
 
 
 def filters(
@@ -44,14 +43,14 @@ After = Annotated[str, Form()]
 
 
 @router.get("/worklist")
-def show(request: Request, here: Here, person: Reader) -> Response:
+def show(request: Request, here: Here, person: Radiologist) -> Response:
     """The whole page, with what is most urgent, as it was narrowed last."""
     return _page(request, here, person, in_force(request, person), "")
 
 
 @router.post("/worklist")
 def find(
-    request: Request, here: Here, person: Reader, wanted: Wanted, after: After = ""
+    request: Request, here: Here, person: Radiologist, wanted: Wanted, after: After = ""
 ) -> Response:
     """The list narrowed by the form, or the rows after a key: a part of the page for htmx."""
     answer = _page(request, here, person, wanted, after)
@@ -66,7 +65,7 @@ def find(
 
 
 @router.post("/worklist/clear")
-def clear(request: Request, person: Reader) -> Response:
+def clear(request: Request, person: Radiologist) -> Response:
     """Show every study again."""
     del person
     keep(request, Filters())
@@ -77,7 +76,7 @@ def clear(request: Request, person: Reader) -> Response:
 def changes(
     request: Request,
     here: Here,
-    person: Reader,
+    person: Radiologist,
     wanted: Wanted,
     after: After = "",
     marker: Annotated[str, Form()] = "",
@@ -89,9 +88,14 @@ def changes(
 
 
 @router.get("/studies/{study}/next")
-def go_on(request: Request, here: Here, person: Reader, study: str) -> Response:
+def go_on(request: Request, here: Here, person: Radiologist, study: str) -> Response:
     """Go to the study below this one in the list as it is narrowed, else to the list."""
-    query = in_force(request, person).query(blinded=person.blinded)
+    case = Acceptances(here.database).next_case(person.account, study)
+    if case is not None:
+        test, uid = case
+        path = f"/studies/{uid}" if uid else f"/acceptance/{test}"
+        return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+    query = listed(here, person, in_force(request, person))
     following = Worklist(here.database).next_after(study, query)
     if following is None:
         return RedirectResponse("/worklist", HTTPStatus.SEE_OTHER)
@@ -102,7 +106,7 @@ def _page(request: Request, here: Site, person: Person, wanted: Filters, after: 
     worklist = Worklist(here.database)
     marker = _marker(worklist)  # before the rows: what comes in between is asked for again
     try:
-        page = worklist.page(wanted.query(blinded=person.blinded), after or None)
+        page = worklist.page(listed(here, person, wanted), after or None)
     except UnknownPlace as error:
         raise HTTPException(422, str(error)) from None
     context = {
@@ -128,7 +132,11 @@ def _page(request: Request, here: Site, person: Person, wanted: Filters, after: 
 def _rows(here: Site, person: Person, page: Page) -> list[Shown]:
     now = here.clock()
     return [
-        shown(row, now, withheld=withheld(here, person, row.study_instance_uid))
+        shown(
+            row,
+            now,
+            withheld=person.blinded and withheld(here, person, row.study_instance_uid),
+        )
         for row in page.rows
     ]
 

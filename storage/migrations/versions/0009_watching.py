@@ -11,9 +11,86 @@ branch_labels = None
 depends_on = None
 
 
+KINDS = ("backup", "recalibrate", "retrain", "evaluate", "drift")
+STATES = ("waiting", "running", "done", "refused", "failed", "cancelled")
+
+
 def upgrade() -> None:
-    """Make the tables."""
-    state, closed_at = sa.column("state", sa.String), sa.column("closed_at")
+    """Make the tables; results keep what is watched, and runs may audit the drift."""
+    _alarm()
+    _watch()
+    with op.batch_alter_table("result", recreate="always") as table:
+        table.add_column(sa.Column("measures", sa.Text))
+    with op.batch_alter_table("finding") as table:
+        table.add_column(_states("finding", "doubt", "marked", "stopped", nullable=True))
+    _kinds()
+
+
+def _kinds() -> None:
+    """Allow runs of one more kind. SQLite copies the table, without its checks: they are named."""
+    held, free = sa.column("lease_until").is_not(None), sa.column("lease_until").is_(None)
+    cron, every_s = sa.column("cron", sa.String), sa.column("every_s", sa.Double)
+    state, kind = sa.column("state", sa.String), sa.column("kind", sa.String)
+    checks = {
+        "schedule": {
+            "kind": kind.in_(KINDS),
+            "timing": (cron.is_(None) & every_s.is_not(None))
+            | (cron.is_not(None) & every_s.is_(None)),
+        },
+        "run": {
+            "kind": kind.in_(KINDS),
+            "state": state.in_(STATES),
+            "lease": ((state == "running") & held) | ((state != "running") & free),
+        },
+    }
+    copies = op.get_bind().dialect.name == "sqlite"
+    for name, rules in checks.items():
+        with op.batch_alter_table(name) as table:
+            if not copies:
+                table.drop_constraint(op.f(f"ck_{name}_kind"), type_="check")
+            for rule, condition in rules.items():
+                if copies or rule == "kind":
+                    table.create_check_constraint(op.f(f"ck_{name}_{rule}"), condition)
+
+
+def _watch() -> None:
+    op.create_table(
+        "doubt",
+        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("finding", sa.String(64), nullable=False),
+        sa.Column("doubted", sa.Boolean, nullable=False),
+        sa.Column("actor", sa.String(128), nullable=False),
+        sa.Column("reason", sa.String(1000), nullable=False),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_doubt")),
+    )
+    op.create_index(op.f("ix_doubt_digest_finding"), "doubt", ["digest", "finding"])
+    op.create_table(
+        "station_watch",
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("station", sa.String(64), nullable=False),
+        sa.Column("images", sa.Integer, nullable=False),
+        sa.Column("quiet", sa.Integer, nullable=False),
+        sa.Column("charts", sa.Text, nullable=False),
+        sa.Column("left", sa.Text, nullable=False),
+        sa.Column("reference", sa.Text),
+        sa.Column("reference_by", sa.String(128)),
+        sa.Column("reference_at", sa.Double),
+        sa.Column("updated_at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("digest", "station", name=op.f("pk_station_watch")),
+    )
+    op.create_table(
+        "watch_note",
+        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("value", sa.Text, nullable=False),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_watch_note")),
+    )
+
+
+def _alarm() -> None:
+    state, closed_at = sa.column("state", sa.String), sa.column("closed_at", sa.Double)
     op.create_table(
         "alarm",
         sa.Column("id", sa.Integer, nullable=False),
@@ -21,14 +98,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(255), nullable=False),
         sa.Column("station", sa.String(64)),
         sa.Column("finding", sa.String(64)),
-        sa.Column(
-            "state",
-            sa.Enum(
-                "open", "acknowledged", "closed",
-                name=op.f("ck_alarm_state"), native_enum=False, create_constraint=True, length=16,
-            ),
-            nullable=False,
-        ),
+        _states("alarm", "state", "open", "acknowledged", "closed"),
         sa.Column("opened_at", sa.Double, nullable=False),
         sa.Column("last_seen_at", sa.Double, nullable=False),
         sa.Column("count", sa.Integer, nullable=False),
@@ -51,3 +121,11 @@ def upgrade() -> None:
         "uq_alarm_open", "alarm", ["kind", "subject"], unique=True,
         sqlite_where=is_open, postgresql_where=is_open,
     )  # fmt: skip
+
+
+def _states(table: str, column: str, *states: str, nullable: bool = False) -> sa.Column[str]:
+    kind = sa.Enum(
+        *states, name=op.f(f"ck_{table}_{column}"),
+        native_enum=False, create_constraint=True, length=16,
+    )  # fmt: skip
+    return sa.Column(column, kind, nullable=nullable)

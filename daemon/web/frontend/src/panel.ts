@@ -165,7 +165,8 @@ export class Panel {
 
 /** The probability as a bar with a tick at the threshold, and both in words. */
 function bar(finding: Finding, selected: boolean): HTMLElement[] {
-  const { probability, threshold, present } = finding;
+  const { probability, threshold, present, doubt } = finding;
+  const reached = probability >= threshold;
   const fill = el('i', { class: present ? 'fill above' : 'fill' });
   fill.style.width = `${100 * probability}%`;
   const tick = el('i', { class: 'tick' });
@@ -173,10 +174,14 @@ function bar(finding: Finding, selected: boolean): HTMLElement[] {
   const track = el('div', { class: 'track', 'aria-hidden': 'true' }, fill, tick);
   const limit = `${percent(threshold)} %`;
   const side = el('span', { class: present ? 'side above' : 'side' },
-    present ? '▲ above ' : '▽ below ', el('span', { class: 'visually-hidden' }, 'threshold '), limit); // prettier-ignore
+    reached ? '▲ above ' : '▽ below ', el('span', { class: 'visually-hidden' }, 'threshold '), limit); // prettier-ignore
   const row = el('div', { class: 'measure' }, track, side);
   const meaning = selected
     ? el('p', { class: 'meaning' }, `Of 100 such images about ${percent(probability)} show it. Threshold ${limit}.`)
     : null;
-  return [row, meaning].filter((one) => one !== null);
+  const doubted = doubt
+    ? el('p', { class: 'meaning', 'data-doubt': doubt },
+        `Calibration in doubt: by reviews, this probability does not hold here.${doubt === 'stopped' ? ' It does not flag.' : ''}`) // prettier-ignore
+    : null;
+  return [row, doubted, meaning].filter((one) => one !== null);
 }

@@ -6,6 +6,7 @@ export interface Finding {
   probability: number;
   threshold: number;
   present: boolean;
+  doubt: 'marked' | 'stopped' | null;
   map: string | null;
 }
 

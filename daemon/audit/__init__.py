@@ -1,0 +1,1 @@
+"""The audit trail outside the database: its check, DICOM audit messages, and replay."""

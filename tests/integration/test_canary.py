@@ -1,0 +1,160 @@
+"""The canary through the real service into a real PACS, and what is an alarm."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pydicom import dcmread
+from sqlalchemy import func, select
+
+from daemon import canary as its
+from daemon.canary import draw, hatch
+from daemon.errors import CanaryLost
+from daemon.settings import load
+from storage.alarms import Alarms
+from storage.database import Database, open_database
+from storage.schema import (
+    holdout_patient,
+    image_header,
+    instance,
+    label,
+    study_finding,
+    study_header,
+)
+from tests.harness import Orthanc, Service, free_port, running, until, write_config
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.peer,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not Orthanc.installed(), reason="needs Orthanc"),
+]
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    orthanc = Orthanc(tmp_path_factory.mktemp("pacs")).start()
+    yield orthanc
+    orthanc.stop()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, pacs: Orthanc) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("canary")
+    config = write_config(
+        folder, pacs.dicom_port, dicom={"port": free_port()}, canary={"within_s": 15},
+        report={"send_negative": False},
+    )  # fmt: skip
+    with running(Service(folder, config)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def database(service: Service) -> Iterator[Database]:
+    opened = open_database(load(service.config).storage.url)
+    yield opened
+    opened.close()
+
+
+def flown(service: Service) -> dict[str, Any]:
+    """Have a canary sent now; return its run when it has ended."""
+    asked = service.hilum("schedule", "run", "canary", "--json")
+    number = json.loads(asked.stdout)["run"]
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = json.loads(
+            service.hilum("schedule", "show", str(number), "--json").stdout
+        )
+        return found if found["state"] not in ("waiting", "running") else None
+
+    found: dict[str, Any] = until(ended, 90, 0.5)
+    return found
+
+
+def reasons(database: Database) -> list[str]:
+    return [one.detail["reason"] for one in Alarms(database).open() if one.kind == "canary"]
+
+
+def test_a_canary_goes_round_and_is_found_in_the_pacs(
+    service: Service, pacs: Orthanc, database: Database
+) -> None:
+    run = flown(service)
+    assert run["state"] == "done", run["reason"]
+    assert run["outcome"]["pacs"] == {"test": "found by C-FIND"}
+    assert len(run["outcome"]["findings"]) == 5
+    (report,) = [one for one in pacs.held() if one.StudyInstanceUID == run["outcome"]["study"]]
+    assert (report.PatientName, report.PatientID) == ("HILUM^CANARY", "HILUM-CANARY")
+    assert report.IssuerOfPatientID == "HILUM"
+    with database.read() as connection:
+        for table in (study_header, study_finding, image_header, label, holdout_patient):
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
+        kept = connection.execute(select(instance.c.sha256)).scalar_one()
+    stored = load(service.config).storage.root / "objects"
+    (file,) = [one for one in stored.rglob("*") if one.name.startswith(kept)]
+    assert dcmread(file).QualityControlImage == "YES"
+    assert not reasons(database)
+
+
+def test_a_worker_that_stands_still_is_an_alarm_and_the_next_canary_clears_it(
+    service: Service, database: Database
+) -> None:
+    assert service.process is not None
+    children = psutil.Process(service.process.pid).children()
+    (worker,) = [one for one in children if one.name() == "hilum-worker-0"]
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        run = flown(service)
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    assert run["state"] == "failed"
+    assert "does a worker run?" in run["reason"]
+    until(lambda: reasons(database) == [run["reason"]], 20)
+    again = flown(service)
+    assert again["state"] == "done", again["reason"]
+    until(lambda: not reasons(database), 20)
+
+
+def test_another_score_than_the_known_one_is_an_alarm(service: Service, database: Database) -> None:
+    change = "UPDATE canary_score SET probability = probability {} 0.03 WHERE finding = 'pneumonia'"
+    with database.write() as connection:
+        connection.exec_driver_sql(change.format("+"))
+    run = flown(service)
+    with database.write() as connection:
+        connection.exec_driver_sql(change.format("-"))
+    assert run["state"] == "failed"
+    assert "score is not the known one: pneumonia" in run["reason"]
+    until(lambda: run["reason"] in reasons(database), 20)
+
+
+def test_a_pacs_that_is_off_is_an_alarm_in_time(
+    service: Service, pacs: Orthanc, database: Database
+) -> None:
+    pacs.stop()
+    run = flown(service)
+    assert run["state"] == "failed"
+    assert "its report waits for test" in run["reason"]
+    assert run["ended_at"] - run["started_at"] < 25
+    until(lambda: run["reason"] in reasons(database), 20)
+    (alarm,) = [one for one in Alarms(database).open() if one.kind == "canary"]
+    assert alarm.count >= 2, "one alarm stands for both"
+
+
+def test_a_changed_pixel_is_found_before_it_is_sent(tmp_path: Path) -> None:
+    content = bytearray(its.RADIOGRAPH.read_bytes())
+    content[len(content) // 2] ^= 1
+    changed = tmp_path / "canary.png"
+    changed.write_bytes(content)
+    with pytest.raises(CanaryLost, match="not the known image"):
+        draw(hatch(1.8e9), changed)
+
+
+def test_no_two_canaries_have_a_uid_in_common() -> None:
+    one, other = (draw(hatch(1.8e9)) for _ in range(2))
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        assert getattr(one, name) != getattr(other, name)
