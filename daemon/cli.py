@@ -14,6 +14,7 @@ from classifier.errors import ClassifierError
 from daemon import (
     acceptance_commands,
     audit_commands,
+    db_commands,
     label_commands,
     ledger_commands,
     logs,
@@ -43,6 +44,7 @@ app.add_typer(ledger_commands.app, name="model")
 ledger_commands.app.add_typer(shadow_commands.app, name="shadow")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(schedule_commands.app, name="schedule")
+app.add_typer(db_commands.app, name="db")
 app.add_typer(label_commands.labels, name="labels")
 app.add_typer(label_commands.holdout, name="holdout")
 app.add_typer(audit_commands.app, name="audit")

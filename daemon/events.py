@@ -17,6 +17,7 @@ class Event(StrEnum):
     HOST_SILENT = "host.silent"  # another host; what it held is given back
     DATABASE_OPENED = "database.opened"
     DATABASE_MIGRATED = "database.migrated"
+    DATABASE_DAMAGED = "database.damaged"  # a check found it
     CLAIMS_RELEASED = "claims.released"
     OBJECT_LOST = "object.lost"
     OBJECT_DAMAGED = "object.damaged"  # its bytes are no longer those that came

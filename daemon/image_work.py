@@ -22,7 +22,7 @@ from daemon.limits import TimeLimit
 from daemon.report.attention import pack
 from daemon.uids import is_own
 from storage.database import Database
-from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, SyncFailed
+from storage.errors import LostClaim, ObjectDamaged, ObjectMissing, OutOfSpace, SyncFailed
 from storage.headers import Headers
 from storage.objects import RecentObjects
 from storage.queue import Queue
@@ -31,6 +31,7 @@ from storage.records import Job, Maker, Result, ResultStatus
 LEASE_S = 30.0  # a claim older than this is taken for hung, and its process killed
 ATTEMPTS = 3
 RETRY_S = 2.0
+NO_SPACE_S = 5.0
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -136,6 +137,10 @@ class ImageWork:
             self._quarantine(log, opened, code, str(error))
         except SyncFailed:
             raise
+        except OutOfSpace as error:  # not the image's fault: it waits, however long
+            now = self._clock()
+            self._queue.retry(job, "no_space", str(error), now + NO_SPACE_S, now, counts=False)
+            log.warning(Event.INSTANCE_RETRIED, **logs.whereabouts(error))
         except Exception as error:  # noqa: BLE001 - the next image must not suffer from this one
             self._put_back(log, opened, error)
 

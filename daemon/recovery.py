@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from daemon import logs
+from daemon.alarms import Bell
+from daemon.care import tell_objects
 from daemon.events import Event
 from daemon.settings import Settings
 from storage.audit import Audit
+from storage.care import unsound_within
 from storage.database import open_database
 from storage.errors import StorageError
 from storage.hosts import Hosts
@@ -20,6 +23,7 @@ from storage.trail import SERVICE
 from storage.trials import Trials
 
 SHARED_IDLE_S = 3600.0  # what another host writes is never still for so long
+HASHING_S = 2.0  # the modalities wait; what is not hashed by then is when it is used
 
 
 def recover(settings: Settings) -> None:
@@ -47,13 +51,8 @@ def recover(settings: Settings) -> None:
     released = queue.release_all(now, host) + outbox.release_all(host)
     if released:
         log.warning(Event.CLAIMS_RELEASED, process="all", count=released)
-    for sha256 in [
-        *queue.open_objects(),
-        *Studies(database).open_objects(),
-        *outbox.open_objects(),
-    ]:
-        if not objects.exists(sha256):
-            log.error(Event.OBJECT_LOST, sha256=sha256)
+    needed = [*outbox.open_objects(), *Studies(database).open_objects(), *queue.open_objects()]
+    tell_objects(Bell(database), unsound_within(objects, needed, HASHING_S), now)
     Audit(database).append(SERVICE, Action.SERVICE_STARTED, at=now)
     database.close()
 

@@ -50,6 +50,7 @@ KINDS = {
     RunKind.RETRAIN: "daemon.run_learning",
     RunKind.EVALUATE: "daemon.run_evaluation",
     RunKind.CANARY: "daemon.run_canary",
+    RunKind.CHECK: "daemon.run_check",
 }
 # A backup holds a lock that writers wait for; a canary measures what the service takes.
 AT_ONCE = (RunKind.BACKUP, RunKind.CANARY)

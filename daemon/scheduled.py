@@ -87,6 +87,8 @@ def summary(one: Run) -> str:
     found = one.outcome or {}
     if one.kind is RunKind.BACKUP and found:
         return f"{found['file']}, {found['size_bytes'] / 1e6:.1f} MB, {found['rows']} rows, sound"
+    if one.kind is RunKind.CHECK and found:
+        return f"sound; {found['objects']} objects are there, {found['hashed']} of them read"
     if one.kind is RunKind.EVALUATE and found:
         figures = found["figures"]
         auc = figures["macro_auc"]

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from classifier.classify import Classifier
 from daemon import logs, process
 from daemon.events import Event
-from daemon.image_work import LEASE_S, RETRY_S
+from daemon.image_work import LEASE_S, NO_SPACE_S, RETRY_S
 from daemon.one_model import others, without
 from daemon.report import Device
 from daemon.report.reviewed import is_corrected, is_positive
 from daemon.report.study import build_reading, build_study
 from daemon.settings import Settings
 from storage.database import Database
-from storage.errors import LostClaim, SyncFailed
+from storage.errors import LostClaim, OutOfSpace, SyncFailed
 from storage.objects import ObjectStore, RecentObjects
 from storage.records import AnsweredInstance, StudyJob
 from storage.studies import Studies
@@ -76,6 +76,9 @@ class StudyWork:
             log.warning(Event.CLAIM_LOST)
         except SyncFailed:
             raise
+        except OutOfSpace as error:
+            self._studies.put_back(study, now + NO_SPACE_S)
+            log.warning(Event.REPORT_FAILED, **logs.whereabouts(error))
         except Exception as error:  # noqa: BLE001 - the next study must not suffer from this one
             where = logs.whereabouts(error)
             log.error(Event.REPORT_FAILED, **where)

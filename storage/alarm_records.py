@@ -19,6 +19,8 @@ class AlarmKind(StrEnum):
     SILENCE = "silence"  # a station sends nothing that should have
     CANARY = "canary"  # the known image did not come through as it is known
     CERTIFICATE = "certificate"  # newer files of TLS cannot be used; those before are
+    STORAGE = "storage"  # the database is damaged, or stored objects are damaged or lost
+    CONFLICT = "uid_conflict"  # other pixels came under a known SOP Instance UID
 
 
 class AlarmState(StrEnum):

@@ -92,6 +92,7 @@ def give_up(
     reason_code: str | None,
     reason: str | None,
     not_before: float = 0,
+    attempts: int | None = None,
 ) -> None:
     """End a claim. The token is the fence: whoever took over since has a larger one."""
     changed = connection.execute(
@@ -104,6 +105,7 @@ def give_up(
             reason_code=reason_code,
             reason=None if reason is None else cut(reason),
             changed_at=now,
+            attempts=claim.attempts if attempts is None else attempts,
             **NO_CLAIM,
         )
     )

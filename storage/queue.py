@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, delete, func, select, true, union_all, update
 
+from storage.alarm_records import AlarmKind
+from storage.alarms import Alarms
 from storage.database import Database, unheld
 from storage.errors import NotFound
 from storage.headers import Headers
@@ -67,6 +69,10 @@ class Queue:
         """
         with self._database.write() as connection:
             outcome = _accept(connection, arrival)
+            if outcome is Acceptance.CONFLICT:
+                detail = {"from": arrival.calling_ae, "at": arrival.peer_address}
+                uid, now = arrival.sop_instance_uid, arrival.received_at
+                Alarms(self._database).raise_(AlarmKind.CONFLICT, uid, detail, now)
             self._trail.received(arrival, outcome)
         return outcome
 
@@ -125,8 +131,17 @@ class Queue:
             )
             self._trail.given_up(job.instance.arrival, reason_code, now, kept=False)
 
-    def retry(self, job: Job, reason_code: str, reason: str, not_before: float, now: float) -> None:
-        """Put the job back until `not_before`. Raises LostClaim.
+    def retry(
+        self,
+        job: Job,
+        reason_code: str,
+        reason: str,
+        not_before: float,
+        now: float,
+        *,
+        counts: bool = True,
+    ) -> None:
+        """Put the job back until `not_before`; `counts` as an attempt. Raises LostClaim.
 
         While it waits, no study received later is reported: it may belong to any of them.
         """
@@ -139,6 +154,7 @@ class Queue:
                 reason_code=reason_code,
                 reason=reason,
                 not_before=not_before,
+                attempts=job.attempts if counts else job.attempts - 1,
             )
 
     def quarantine(

@@ -22,6 +22,7 @@ class RunKind(StrEnum):
     EVALUATE = "evaluate"  # measures what serves on reviewed images
     DRIFT = "drift"  # audits images, scores and reviews of each station
     CANARY = "canary"  # sends a known image through the whole way, and looks for what comes of it
+    CHECK = "check"  # the database, and a sample of the stored objects
 
 
 class RunState(StrEnum):

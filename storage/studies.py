@@ -126,6 +126,13 @@ class Studies:
             self._trail.reported(claim, made, " ".join(pacs), now)
         return report_id
 
+    def put_back(self, claim: StudyJob, retry_at: float) -> None:
+        """Undo a claim for want of space, which is not the study's fault. Raises LostClaim."""
+        undone = {"state": StudyState.DUE, "attempts": study.c.attempts - 1, "due_at": retry_at}
+        with self._database.write() as connection:
+            if connection.execute(_held(claim).values(**undone, **NO_CLAIM)).rowcount != 1:
+                raise _lost(claim)
+
     def failed(
         self, claim: StudyJob, reason_code: str, reason: str, retry_at: float, now: float
     ) -> None:

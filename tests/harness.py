@@ -113,6 +113,7 @@ class Service:
     log: list[dict[str, Any]] = field(default_factory=list)
     on: tuple[str, ...] = ()  # what runs it on a host of a network of the test's
     module: str = "daemon"  # that runs as the command `hilum`
+    within: tuple[str, ...] = ()  # a command that runs it, as one that gives it a disk of its own
 
     @property
     def database_url(self) -> str:
@@ -121,8 +122,9 @@ class Service:
 
     def start(self, environment: dict[str, str] | None = None, *, ready: bool = True) -> Service:
         self.log = []
+        hilum = (*self.within, sys.executable, "-m", self.module)
         self.process = subprocess.Popen(
-            [*self.on, sys.executable, "-m", self.module, "serve", "--config", str(self.config)],
+            [*self.on, *hilum, "serve", "--config", str(self.config)],
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             env={**os.environ, **(environment or {})},
         )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect
 
+from storage.copies import copied, sound
 from storage.errors import SchemaTooNew, StorageError
-from storage.objects import make_folder, sync, sync_folder
-from storage.sqlite import sqlite
+from storage.objects import make_folder
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -94,21 +93,10 @@ def _back_up(connection: Connection, folder: Path, revision: str) -> Path:
     make_folder(folder)
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = folder / f"hilum-{revision}-{moment}.db"
-    # A second connection: the first is inside the transaction that will migrate, and until
-    # that commits this one sees the database as it was.
-    source = sqlite.connect(str(connection.engine.url.database))
-    target = sqlite.connect(path)
-    try:
-        source.backup(target)
-    finally:
-        target.close()
-        source.close()
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
-    sync_folder(folder)
+    # By a connection of its own: the one that is to migrate is inside its transaction, and until
+    # that commits the other sees the database as it was.
+    with copied(Path(str(connection.engine.url.database)), path) as draft:
+        sound(draft)
     return path
 
 

@@ -37,6 +37,9 @@ from daemon.simulate import (
     send,
     to_bytes,
 )
+from storage.alarm_records import AlarmKind
+from storage.alarms import Alarms
+from storage.database import open_database
 from tests.harness import Orthanc, Pacs, Service, running, until, write_config
 from tests.radiographs import no_chest
 
@@ -436,3 +439,7 @@ def test_other_pixels_under_a_known_uid_are_raised(
     until(lambda: pacs.stored, 40)
     states = sorted(row["state"] for row in running_service.queue()["jobs"])
     assert states == ["done", "quarantined"]
+    database = open_database(f"sqlite:///{running_service.folder}/root/hilum.sqlite")
+    (alarm,) = Alarms(database).open()
+    assert (alarm.kind, alarm.subject) == (AlarmKind.CONFLICT, uids.sop_instance)
+    database.close()

@@ -28,6 +28,7 @@ from daemon.limits import TimeLimit, limit_memory, why_ended
 from daemon.settings import Settings
 from daemon.worker import Worker
 from storage.records import JobState, StudyState
+from tests import soak
 from tests.faults.test_worker_company import put
 from tests.harness import until
 from tests.storing import Storage, open_storage
@@ -140,7 +141,9 @@ def test_1_of_100_is_quarantined_with_its_reason_and_99_are_answered(
     # Its study's report names it: silence is never an answer
     (answer,) = storage.studies.show("9.7").instances
     assert answer.result.reason_code == code
-    print(f"{deed}: {images - 1} answered, 1 quarantined after {bad.attempts} claims")
+    seen = f"{deed}: {images - 1} reported, 1 quarantined after 3 attempts"
+    limit = f"{images - 1} reported, 1 quarantined"
+    soak.record(soak.CRASHING_IMAGE, tried=images, seen=seen, limit=limit, good=True)
 
 
 def test_without_the_limit_of_time_it_hangs_for_ever(tmp_path: Path) -> None:
@@ -180,3 +183,5 @@ def test_a_worker_stopped_past_its_lease_and_resumed_changes_nothing(tmp_path: P
     study = storage.studies.show("9.1")
     assert len(study.instances) == 1
     assert (study.state, study.report_version) == (StudyState.REPORTED, 1)
+    one = "1 result, 1 report"
+    soak.record(soak.STALE_WORKER, tried=1, seen=one, limit=one, good=True)

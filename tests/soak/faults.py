@@ -21,27 +21,36 @@ class Fault:
 KILL = Fault(
     "a process is killed (`kill -9`) at any step",
     "at least 200 points; 0 acknowledged images lost, 0 reports twice",
-    ("tests/faults/test_storage_kill.py",),
+    ("tests/faults/test_service_kill.py", "tests/faults/test_storage_kill.py"),
 )
 SYNC = Fault(
     "the disk fails at a sync",
     "never a success; the process ends within 1 s",
-    ("tests/faults/test_storage_disk.py::test_a_failed_sync_is_never_acknowledged",),
+    (
+        "tests/faults/test_service_disk.py::test_a_sync_that_fails_is_never_acknowledged_and_ends_the_listener",
+        "tests/faults/test_storage_disk.py::test_a_failed_sync_is_never_acknowledged",
+    ),
 )
 DISK_FULL = Fault(
     "the disk is full",
     "A700H or a rejection, nothing else; accepted again within 10 s of space",
-    ("tests/faults/test_storage_disk.py::test_a_full_disk_refuses_and_accepts_again_when_there_is_space",
+    ("tests/faults/test_service_disk.py::test_a_full_disk_is_answered_a700_and_taken_from_again_when_there_is_space",
+     "tests/faults/test_storage_disk.py::test_a_full_disk_refuses_and_accepts_again_when_there_is_space",
      "tests/integration/test_listener.py::test_no_space_is_a700_and_nothing_is_kept"),
 )  # fmt: skip
 DAMAGE = Fault(
     "a byte of a stored object or of the database changes",
     "found at start or at use, raised, never reported on",
+    (
+        "tests/integration/test_care.py",
+        "tests/integration/test_delivery.py::test_a_damaged_report_is_not_sent",
+    ),
 )
 REPEATED = Fault(
     "one image comes 100 times on five associations",
     "1 job, 1 report",
     (
+        "tests/faults/test_service_hostile.py",
         "tests/integration/test_listener.py::test_the_same_image_from_another_sender_is_a_repetition",
     ),
 )
@@ -49,6 +58,7 @@ CONFLICT = Fault(
     "other pixels come under the same UID",
     "both kept; quarantine and alarm",
     (
+        "tests/acceptance/test_service.py::test_other_pixels_under_a_known_uid_are_raised",
         "tests/integration/test_listener.py::test_other_pixels_under_one_uid_are_kept_and_quarantined",
     ),
 )
@@ -83,7 +93,10 @@ FUZZ = Fault(
 BOMB = Fault(
     "nested sequences, a deflate bomb, huge rows x columns x frames",
     "quarantined before memory is taken",
-    ("tests/properties/test_pixels_fuzz.py::test_sequences_nested_200_deep_are_undecodable",),
+    (
+        "tests/faults/test_service_hostile.py",
+        "tests/properties/test_pixels_fuzz.py::test_sequences_nested_200_deep_are_undecodable",
+    ),
 )
 HOSTILE_TEXT = Fault(
     "UIDs and names that are paths, commands or scripts",
@@ -93,23 +106,29 @@ HOSTILE_TEXT = Fault(
 CRASHING_IMAGE = Fault(
     "one image of 100 crashes or hangs the decoder",
     "99 reported, 1 quarantined after three attempts",
-    ("tests/faults/test_worker_company.py",),
+    ("tests/faults/test_worker_company.py", "tests/faults/test_worker_limits.py"),
 )
 STALE_WORKER = Fault(
     "a worker is stopped past its lease, taken over, and goes on",
     "1 result, 1 report",
-    ("tests/faults/test_storage_race.py",),
+    (
+        "tests/faults/test_storage_race.py",
+        "tests/faults/test_worker_limits.py::test_a_worker_stopped_past_its_lease_and_resumed_changes_nothing",
+    ),
 )
 PACS_DOWN = Fault(
     "the PACS is down for hours while 5,000 reports wait",
     "all delivered, in order within a study, none twice",
-    ("tests/integration/test_delivery.py::test_a_pacs_that_is_down_gets_all_of_it_when_it_is_back",
+    ("tests/faults/test_pacs_faults.py::test_200_reports_wait_for_a_pacs",
+     "tests/faults/test_pacs_faults.py::test_5000_reports_wait_for_a_pacs",
+     "tests/integration/test_delivery.py::test_a_pacs_that_is_down_gets_all_of_it_when_it_is_back",
      "tests/integration/test_delivery.py::test_versions_of_a_study_arrive_in_their_order"),
 )  # fmt: skip
 PACS_SILENT = Fault(
     "the PACS hangs, resets, or answers too late",
     "no thread is held past the time-out + 5 s; one copy",
-    ("tests/integration/test_delivery.py::test_a_silent_pacs_holds_no_thread_and_gets_one_copy",
+    ("tests/faults/test_pacs_faults.py::test_a_pacs_behind_a_bad_line_has_one_copy_and_holds_no_thread",
+     "tests/integration/test_delivery.py::test_a_silent_pacs_holds_no_thread_and_gets_one_copy",
      "tests/integration/test_delivery.py::test_a_pacs_that_stops_reading_holds_no_thread"),
 )  # fmt: skip
 PACS_REFUSES = Fault(

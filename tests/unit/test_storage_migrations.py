@@ -159,3 +159,20 @@ def test_a_database_of_the_first_release_is_brought_up_to_date(tmp_path: Path) -
     with fresh.write() as connection:
         metadata.create_all(connection)
     assert definitions(path) == definitions(tmp_path / "fresh.db")
+
+
+def test_a_damaged_database_is_not_migrated(tmp_path: Path) -> None:
+    """Its backup is opened and checked first: what cannot be gone back to is not begun."""
+    storage = open_storage(tmp_path / "root")
+    for number in range(60):
+        storage.queue.accept(arrival(f"1.2.{number}"))
+    storage.database.close()
+    file = tmp_path / "root" / "hilum.db"
+    with sqlite.connect(file) as connection:
+        connection.execute("DELETE FROM instance WHERE id = 1")  # its job refers to it
+    connection.close()
+    with pytest.raises(StorageError, match="copy is not sound: row 1 of job"):
+        storage.database.migrate(tmp_path / "backups", scripts=with_a_later_revision(tmp_path))
+    assert list((tmp_path / "backups").iterdir()) == []
+    assert "note" not in str(definitions(file)["instance"])
+    assert len(storage.queue.rows()) == 59

@@ -1,4 +1,4 @@
-"""Care of the database, and who was not let in."""
+"""Care of the database, which runs may check; and who was not let in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ branch_labels = None
 depends_on = None
 
 
+KINDS = ("backup", "recalibrate", "retrain", "evaluate", "drift", "canary", "check")
+
+
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the table, and let a schedule and a run be of the new kind."""
+    _new_kind()
     op.create_table(
         "turned_away",
         sa.Column("id", sa.Integer, nullable=False),
@@ -27,3 +31,11 @@ def upgrade() -> None:
             "calling_ae", "address", "reason", name=op.f("uq_turned_away_calling_ae_address_reason")
         ),
     )
+
+
+def _new_kind() -> None:
+    among = sa.column("kind", sa.String).in_(KINDS)
+    for name in ("schedule", "run"):
+        with op.batch_alter_table(name) as table:
+            table.drop_constraint(op.f(f"ck_{name}_kind"), type_="check")
+            table.create_check_constraint(op.f(f"ck_{name}_kind"), among)
