@@ -111,7 +111,6 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
-    on: tuple[str, ...] = ()  # what runs it on a host of a network of the test's
     module: str = "daemon"  # that runs as the command `hilum`
     within: tuple[str, ...] = ()  # a command that runs it, as one that gives it a disk of its own
 
@@ -124,7 +123,7 @@ class Service:
         self.log = []
         hilum = (*self.within, sys.executable, "-m", self.module)
         self.process = subprocess.Popen(
-            [*self.on, *hilum, "serve", "--config", str(self.config)],
+            [*hilum, "serve", "--config", str(self.config)],
             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             env={**os.environ, **(environment or {})},
         )  # fmt: skip

@@ -48,7 +48,7 @@ class Hospital:
                     storage={"root": str(folder / "root"), "host_name": name,
                              "database_url": self.server.url()},
                 ),
-                on=wires.on(name),
+                within=wires.on(name),
             )
             for name in HOSTS
         }  # fmt: skip
