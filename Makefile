@@ -12,7 +12,8 @@ WHOLE  := tests/acceptance tests/faults tests/integration
 PYTEST  = $(BIN)/python -m pytest
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench figures soak reliability flame lock clean peers format web
+.PHONY: demo test check bench figures soak reliability flame lock clean peers format web sbom \
+    advisories
 
 demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
@@ -72,6 +73,14 @@ lock:
 # Build the study page anew from daemon/web/frontend: the one target that needs Node (20 or later).
 web:
 	cd daemon/web/frontend && npm ci --no-audit --no-fund && npm run build
+
+# What the product is made of, as CycloneDX JSON with licences and hashes.
+sbom: $(VENV)/.dev
+	@$(BIN)/python -m docs.supply sbom build/sbom.cdx.json
+
+# Ask an advisory database about the locked packages: needs the internet, and says so without it.
+advisories: $(VENV)/.dev
+	@$(BIN)/python -m docs.supply advisories
 
 peers:
 	@sh tests/peers.sh

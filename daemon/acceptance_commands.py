@@ -46,7 +46,7 @@ def draw(
     ] = None,
     since: Day = None,
     until: Day = None,
-    seed: Annotated[str, typer.Option(help="To draw the same again.", max_len=64)] = "",
+    seed: Annotated[str, typer.Option(help="To draw the same again.")] = "",
     by: Annotated[str, typer.Option(hidden=True)] = "",
     as_json: Json = False,
 ) -> None:

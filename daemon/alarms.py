@@ -10,6 +10,7 @@ from daemon.events import Event
 from storage.alarm_records import Alarm, AlarmKind
 from storage.alarms import Alarms
 from storage.database import Database
+from storage.errors import Refused
 
 __all__ = ["Bell"]
 
@@ -35,6 +36,15 @@ class Bell:
         found = self._alarms.raise_(kind, subject, detail, at, station=station, finding=finding)
         if found.is_new:
             self._log.warning(Event.ALARM_OPENED, alarm=found.id, kind=kind, subject=subject)
+        return found
+
+    def close(self, number: int, actor: str, because: str, at: float) -> Alarm:
+        """As `Alarms.close`. Raises Refused without a reason."""
+        if not because.strip():
+            raise Refused("A reason is needed: the history keeps it.")
+        found = self._alarms.close(number, actor, because.strip(), at)
+        told = {"kind": found.kind, "subject": found.subject, "by": actor}
+        self._log.info(Event.ALARM_CLOSED, alarm=found.id, **told)
         return found
 
     def still(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from daemon.errors import CannotIssue, CertificateUnusable
 CA_DAYS = 3650
 DAYS = 397  # a year and a month's grace
 CLOCKS_APART = dt.timedelta(hours=1)
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(?:\.[A-Za-z0-9-]{1,63})*")
 CA_CERTIFICATE, CA_KEY = "ca.pem", "ca.key"
 
 
@@ -71,8 +73,10 @@ def issue(
     """
     authority, signing = _authority(folder)
     if authority.not_valid_after_utc < now + dt.timedelta(days=days):
-        left = (authority.not_valid_after_utc - now).days
-        raise CannotIssue(f"the authority itself ends in {left} days: ask for fewer than {days}")
+        left = (authority.not_valid_after_utc - now) / dt.timedelta(days=1)
+        raise CannotIssue(
+            f"the authority itself ends in {left:.0f} days: ask for fewer than {days}"
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ae_title)])
     builder = _builder(subject, authority.subject, key, days, now, signing)
@@ -162,11 +166,9 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        pass
-    try:
+        if len(host) > 253 or not _HOST.fullmatch(host):
+            raise CannotIssue(f'"{host}" is neither a host name nor an address') from None
         return x509.DNSName(host)
-    except ValueError:
-        raise CannotIssue(f'"{host}" is neither a host name nor an address') from None
 
 
 def _write(

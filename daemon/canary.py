@@ -7,16 +7,17 @@ The radiograph is of NIH ChestX-ray14, which may be used without restriction
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 from pydicom.dataset import Dataset
 
-from daemon.errors import CanaryLost, DaemonError
+from daemon.association import associate
+from daemon.errors import CanaryLost, PeerUnreachable
+from daemon.own_port import own_port
 from daemon.settings import Settings
-from daemon.simulate import Form, Kind, Patient, Uids, make_object, send
+from daemon.simulate import Form, Kind, Patient, Uids, make_object
 from storage.canaries import Canary
 from storage.records import Sha256
 
@@ -56,23 +57,19 @@ def draw(one: Canary, radiograph: Path = RADIOGRAPH) -> Dataset:
 
 def fly(settings: Settings, image: Dataset) -> None:
     """Send it to our own port over the network. Raises CanaryLost where it is not taken."""
-    dicom, caller = settings.dicom, settings.canary.ae_title
-    host = own_address(dicom.bind)
-    if dicom.port == 0:
-        raise CanaryLost("dicom.port is 0, any free one: the canary needs a fixed port.")
+    caller = settings.canary.ae_title
+    own = own_port(settings)
     try:
-        outcome = send([image], host, dicom.port, caller, dicom.ae_title)[0]
-    except DaemonError as error:
-        allow = f'"{caller}@{host}" among dicom.allowed_callers?'
-        raise CanaryLost(f"Our own port did not take it. {error} Is {allow}") from error
-    if outcome.status is None or outcome.status != 0x0000:
-        said = "gave no answer" if outcome.status is None else f"answered {outcome.status:04X}H"
+        association = associate(own, caller, [str(image.SOPClassUID)])
+    except PeerUnreachable as error:
+        allow = f'"{caller}@{own.host}" among dicom.allowed_callers?'
+        raise CanaryLost(f"Our own port did not take it: {error}. Is {allow}") from error
+    try:
+        answer = association.send_c_store(image) if association.is_established else Dataset()
+    finally:
+        if association.is_established:
+            association.release()
+    status = answer.get("Status")
+    if status != 0x0000:
+        said = "gave no answer" if status is None else f"answered {status:04X}H"
         raise CanaryLost(f"Our own port {said} to its C-STORE.")
-
-
-def own_address(bind: str) -> str:
-    """Return the address at which a service that listens there is reached from this machine."""
-    address = ipaddress.ip_address(bind)
-    if not address.is_unspecified:
-        return bind
-    return "127.0.0.1" if address.version == 4 else "::1"

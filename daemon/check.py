@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from rich.table import Table
 from classifier.bundle import Bundle, load_bundle
 from classifier.engine import open_engine
 from classifier.errors import ClassifierError
-from daemon import check_peers, check_tls, check_web, clock
+from daemon import check_peers, check_schedules, check_tls, check_web, clock
+from daemon.audit.standing import look_at_audit
 from daemon.check_storage import Finding, look_at_database, look_at_reports, look_at_storage
 from daemon.settings import Settings
 from daemon.shelf import Shelf
@@ -30,6 +32,8 @@ def run(settings: Settings, config: Path) -> list[Finding]:
     if database is not None:
         try:
             findings.append(look_at_reports(settings, database))
+            findings += check_schedules.look(settings, database, time.time())
+            findings.append(look_at_audit(settings, database, time.time()))
             newest = max((row.received_at for row in Queue(database).rows(limit=1)), default=None)
         except StorageError as error:
             findings.append(Finding("reports", False, str(error), "restore the database"))

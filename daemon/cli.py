@@ -13,6 +13,7 @@ from rich.console import Console
 from classifier.errors import ClassifierError
 from daemon import (
     acceptance_commands,
+    alarm_commands,
     audit_commands,
     db_commands,
     label_commands,
@@ -44,6 +45,7 @@ app.add_typer(ledger_commands.app, name="model")
 ledger_commands.app.add_typer(shadow_commands.app, name="shadow")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(schedule_commands.app, name="schedule")
+app.add_typer(alarm_commands.app, name="alarms")
 app.add_typer(db_commands.app, name="db")
 app.add_typer(label_commands.labels, name="labels")
 app.add_typer(label_commands.holdout, name="holdout")

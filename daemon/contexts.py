@@ -13,6 +13,7 @@ BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"  # Push Model; its one instance has .1 after it
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 IMAGES = {
     COMPUTED_RADIOGRAPHY: "Computed Radiography Image Storage",

@@ -17,6 +17,7 @@ from daemon.audit.sender import Sender
 from daemon.commitment import Notary
 from daemon.courier import Courier
 from daemon.events import Event
+from daemon.renewal import Renewal
 from daemon.retention import Sweeper
 from daemon.settings import Settings
 from storage.commitments import Commitments
@@ -95,6 +96,8 @@ def _duties(
             yield Notary(pacs, own_ae, commitments), stored
         else:
             commitments.waive(pacs.name)
+    if any(pacs.tls for pacs in settings.pacs):
+        yield Renewal(settings.pacs, database), process.Bell()
     if settings.storage.retention_days:
         kept = settings.training.keep_labelled_days
         yield (

@@ -8,10 +8,10 @@ from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
 from daemon.association import accepted, associate
+from daemon.contexts import STUDY_ROOT_FIND
 from daemon.errors import DaemonError
 from daemon.settings import PacsSettings
 
-STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 MOST = 100  # answers that are read to a question
 PENDING = (0xFF00, 0xFF01)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, N_EVENT_REPORT_RQ
 from pynetdicom.events import Event as DicomEvent
 
 from daemon import admission, contexts, listener_care, logs, process
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _NO_UID = "0"
+REPORTS = 32  # on commitments, at a time
 _ACCEPTANCE_EVENTS = {
     Acceptance.NEW: Event.INSTANCE_ACCEPTED,
     Acceptance.REPEATED: Event.INSTANCE_REPEATED,
@@ -105,6 +106,7 @@ class Listener:
             (evt.EVT_RELEASED, self._ended, ["released"]),
             (evt.EVT_ABORTED, self._ended, ["aborted"]),
             (evt.EVT_DIMSE_RECV, _name_the_nameless),
+            (evt.EVT_DIMSE_RECV, _one_at_a_time, [2 * self._settings.max_associations + REPORTS]),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
             *(self._receiver.offer(entity) if self._receiver else []),
@@ -268,6 +270,19 @@ def _name_the_nameless(event: DicomEvent) -> None:
     command = event.message.command_set
     if isinstance(event.message, C_STORE_RQ) and not command.get("AffectedSOPInstanceUID"):
         command.AffectedSOPInstanceUID = _NO_UID
+
+
+def _one_at_a_time(event: DicomEvent, threads: int) -> None:
+    """Let a peer wait that reports on commitments faster than we take it.
+
+    pynetdicom starts a thread for each such report; here, in the thread that reads, is where the
+    peer can be held up.
+    """
+    until = time.monotonic() + event.assoc.network_timeout
+    while isinstance(event.message, N_EVENT_REPORT_RQ) and time.monotonic() < until:
+        if threading.active_count() < threads:
+            return
+        time.sleep(0.01)
 
 
 def _fault(unforeseen: threading.ExceptHookArgs) -> None:

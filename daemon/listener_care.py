@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from daemon import logs, process
 from daemon.events import Event
-from storage.alarm_records import AlarmKind
+from daemon.renewal import CertificateAlarm
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -41,29 +41,18 @@ class Care:
     """What is looked at every few seconds, in the listener's first thread."""
 
     def __init__(self, listener: Listener, database: Database) -> None:
-        from daemon.alarms import Bell
         from storage.turned_away import add
 
-        self._listener, self._database = listener, database
-        self._bell, self._add = Bell(database), add
-        self._told: str | None = ""  # what the alarm says; not known at first
+        self._listener, self._database, self._add = listener, database, add
+        self._alarm = CertificateAlarm(database, "dicom.tls")
 
     def look(self) -> None:
         """Keep the tally, and raise or clear the alarm. Raises StorageError."""
         counted = self._listener.tally.take()
         if counted:
             self._add(self._database, counted)
-        credentials = self._listener.credentials
-        if credentials is None:
-            return
-        credentials.context()  # looks whether the files were changed
-        if credentials.trouble != self._told:
-            self._told = credentials.trouble
-            if self._told:
-                detail = {"reason": self._told}
-                self._bell.ring(AlarmKind.CERTIFICATE, "dicom.tls", detail, time.time())
-            else:
-                self._bell.still(AlarmKind.CERTIFICATE, "dicom.tls", time.time())
+        if self._listener.credentials is not None:
+            self._alarm.follow(self._listener.credentials)
 
 
 def until_stopped(stop: process.Stop, listener: Listener, database: Database) -> int:

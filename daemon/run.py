@@ -49,6 +49,7 @@ KINDS = {
     RunKind.RECALIBRATE: "daemon.run_learning",
     RunKind.RETRAIN: "daemon.run_learning",
     RunKind.EVALUATE: "daemon.run_evaluation",
+    RunKind.DRIFT: "daemon.run_drift",
     RunKind.CANARY: "daemon.run_canary",
     RunKind.CHECK: "daemon.run_check",
 }

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from storage.database import Database
 
 app = typer.Typer(
-    help="What runs when: backups, recalibration, retraining, evaluation.", no_args_is_help=True
+    help="What runs when: backups, recalibration, retraining, evaluation, audits of drift.",
+    no_args_is_help=True,
 )
 
 Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]

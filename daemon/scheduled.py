@@ -97,6 +97,10 @@ def summary(one: Run) -> str:
             else f"macro AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
         )  # fmt: skip
         return f"{told} on {figures['images']} images of {figures['patients']} patients"
+    if one.kind is RunKind.DRIFT and found:
+        drifted = [station["station"] for station in found["stations"] if station["drifted"]]
+        told = f"drift at {', '.join(drifted)}" if drifted else "no drift"
+        return f"{told}; {len(found['stations'])} stations, {found['alarms']} alarms open"
     if one.kind is RunKind.CANARY and found:
         told = "; ".join(f"{name}: {how}" for name, how in found["pacs"].items())
         return f"came through in {found['took_s']:.1f} s, scored as known; {told}"

@@ -25,6 +25,7 @@ class Tally:
 
     def note(self, calling_ae: str, address: str, reason: str) -> bool:
         """Count one; return whether to log it: the same was not logged a moment ago."""
+        calling_ae = "".join(one if one.isprintable() else "?" for one in calling_ae)[:16]
         key, now = (calling_ae, address, reason), time.time()
         with self._lock:
             if key not in self._counted and len(self._counted) >= KEPT:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from classifier.score import score
@@ -17,15 +18,11 @@ from daemon.alarms import Bell
 from daemon.events import Event
 from daemon.reviews_watch import ReviewsWatch
 from storage.alarm_records import AlarmKind
-from storage.alarms import Alarms
-from storage.audit import Audit
 from storage.database import Database
-from storage.errors import NotFound, Refused
 from storage.ledger import Ledger
-from storage.people import Action
-from storage.watching import StationRow, Watched, Watching
-from training.charts import MIN_IMAGES, Charts, Left, Normal, normal_of
-from training.stations import LEARN_AT, SCORE, Standing
+from storage.watching import MIN_IMAGES, StationRow, Watched, Watching
+from training.charts import Charts, Left, Normal, normal_of
+from training.stations import SCORE, Standing
 
 BATCH = 200  # images in one transaction: some 50 ms
 LEARNT = "its own images"
@@ -50,7 +47,22 @@ class Watch:
             with self._database.write():
                 for image in self._watching.next(BATCH, now):
                     self._see(image)
+        for row in self._watching.to_accept():
+            with self._database.write():
+                self._accept(row, now)
         self._reviews.step(now)
+
+    def _accept(self, row: StationRow, now: float) -> None:
+        """Take a station's images since its drift began for its reference: a person asked so."""
+        found = self._watching.since_drift(row.digest, row.station)
+        own = normal_of([measured(one) for one in found])
+        standing = to_standing(row).accepted(own)
+        kept = to_row(row, standing, row.accepted_by, now, now)
+        self._watching.keep(replace(kept, accepted_by=None))
+        because = f"{row.accepted_by} took the station's images for its reference"
+        self._close(row.station, found[-1].probabilities, now, because)
+        told = {"station": row.station, "images": len(found), "by": row.accepted_by}
+        logs.get().info(Event.STATION_LEARNT, **told)
 
     def _see(self, image: Watched) -> None:
         row = self._watching.station(image.digest, image.station)
@@ -109,47 +121,17 @@ class Watch:
     def _settle(self, image: Watched, standing: Standing) -> None:
         """Close the station's alarms: its images have been within the limits for a while."""
         because = f"the last {standing.quiet} images were within the limits"
-        self._bell.still(AlarmKind.INPUT_DRIFT, image.station, image.at, because)
-        for name in image.probabilities:
-            about = subject(image.station, name)
-            self._bell.still(AlarmKind.SCORE_DRIFT, about, image.at, because)
+        self._close(image.station, image.probabilities, image.at, because)
+
+    def _close(self, station: str, findings: Iterable[str], at: float, because: str) -> None:
+        self._bell.still(AlarmKind.INPUT_DRIFT, station, at, because)
+        for name in findings:
+            self._bell.still(AlarmKind.SCORE_DRIFT, subject(station, name), at, because)
 
     def _reference(self, digest: str) -> Normal | None:
         if digest not in self._references:
             self._references[digest] = reference_in(self._ledger.find(digest).card)
         return self._references[digest]
-
-
-def accept_station(database: Database, station: str, actor: str, at: float) -> int:
-    """Take a station's images since its drift began for its reference; return how many.
-
-    Raises NotFound where the serving bundle has not seen the station, Refused where there are too
-    few images.
-    """
-    watching, bell, serving = Watching(database), Bell(database), Ledger(database).serving()
-    row = None if serving is None else watching.station(serving.model.digest, station)
-    if row is None:
-        raise NotFound(f'No image of the station "{station[:64]}" was seen.')
-    standing = to_standing(row)
-    drift = Alarms(database).find(AlarmKind.INPUT_DRIFT, station)
-    since = 0.0 if drift is None else drift.opened_at
-    found = watching.images(row.digest, station, LEARN_AT[-1], since)
-    if len(found) < MIN_IMAGES:
-        raise Refused(
-            f"A reference needs at least {MIN_IMAGES} images of the station since the alarm "
-            f"opened. There are {len(found)}."
-        )
-    with database.write():
-        accepted = standing.accepted(normal_of([measured(one) for one in found]))
-        watching.keep(to_row(row, accepted, actor, at, at))
-        Audit(database).append(
-            actor, Action.STATION_ACCEPTED, station, {"images": len(found)}, at=at
-        )
-        because = f"{actor} took the station's images for its reference"
-        bell.still(AlarmKind.INPUT_DRIFT, station, at, because)
-        for name in found[-1].probabilities:
-            bell.still(AlarmKind.SCORE_DRIFT, subject(station, name), at, because)
-    return len(found)
 
 
 def measured(image: Watched) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pydicom.tag import Tag
 
 from classifier.bundle import load_bundle
 from classifier.eligibility import REASONS
-from daemon import admission, association, commitment, contexts, courier, statuses
+from daemon import admission, association, commitment, contexts, courier, statuses, transport
 from daemon.findings import CATALOGUE
 from daemon.report import codes, conformance, header
 from daemon.settings import DicomSettings, PacsSettings
@@ -28,6 +28,9 @@ def _product() -> str:
     return table(("what", "value"), rows)
 
 
+FIND = "Study Root Query/Retrieve Information Model - FIND"
+
+
 def _services() -> str:
     """The overview: each SOP class with its roles."""
     proposed = {*contexts.REPORT_FORMS, *contexts.HEAT_MAPS.values()}
@@ -38,6 +41,7 @@ def _services() -> str:
             for uid, name in contexts.NAMES.items()
         ),
         ("Storage Commitment Push Model", contexts.STORAGE_COMMITMENT, "where set", ""),
+        (FIND, contexts.STUDY_ROOT_FIND, "for the canary", ""),
     ]
     return table(("SOP class", "UID", "SCU", "SCP"), rows)
 
@@ -92,6 +96,7 @@ def _proposed() -> str:
             "`pacs.storage_commitment`; on an association of its own",
         ),
         ("Verification", contexts.VERIFICATION, syntaxes, "SCU", "`hilum check`"),
+        (FIND, contexts.STUDY_ROOT_FIND, syntaxes, "SCU", "what became of the canary's report"),
     ]  # fmt: skip
     return table(("abstract syntax", "UID", "transfer syntaxes", "role", "when"), rows)
 
@@ -130,8 +135,10 @@ def _failure_reasons() -> str:
 def _rejections() -> str:
     rejections = (
         admission.LIMIT_EXCEEDED,
+        admission.SHARE_EXCEEDED,
         admission.CALLED_AE_UNKNOWN,
         admission.CALLING_AE_UNKNOWN,
+        admission.CERTIFICATE_OF_ANOTHER,
     )
     rows = ((r.result, r.source, r.diagnostic, r.reason) for r in rejections)
     return table(("result", "source", "diagnostic", "reason"), rows)
@@ -141,7 +148,16 @@ def _limits() -> str:
     own, peer = DicomSettings(), PacsSettings.model_fields
     rows = [
         ("acceptor", "associations at a time", f"{own.max_associations} (setting)"),
+        ("acceptor", "associations of one address", f"{own.most_of_one_address} (setting)"),
+        ("acceptor", "connections without a request", f"{own.max_connections} (setting)"),
+        ("acceptor", "TLS handshake and request", f"{own.request_timeout_s:.0f} s (setting)"),
         ("acceptor", "largest PDU received", f"{own.max_pdu_bytes} bytes (setting)"),
+        ("acceptor", "largest message", f"{own.max_message_bytes} bytes (setting)"),
+        ("acceptor", "a message's time", f"{own.message_timeout_s:.0f} s (setting)"),
+        ("acceptor", "messages coming in, together", f"{own.max_receiving_bytes} bytes (setting)"),
+        ("acceptor", "fragments in one PDU", transport.MAX_FRAGMENTS),
+        ("acceptor", "an association's time", f"{own.association_timeout_s:.0f} s (setting)"),
+        ("acceptor", "an association's bytes", f"{own.max_association_bytes} (setting)"),
         ("acceptor", "idle time until abort", f"{own.idle_timeout_s:.0f} s (setting)"),
         ("initiator", "associations at a time", "one to each PACS, one more for its commitment"),
         ("initiator", "time-outs", f"{peer['timeout_s'].default:.0f} s (setting)"),

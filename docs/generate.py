@@ -20,6 +20,7 @@ from classifier.bundle import Interval, load_bundle
 from daemon.settings import Settings
 from docs import reliability
 from docs.conformance import PARTS
+from docs.supply import licences
 from docs.tables import table
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +123,7 @@ def documents() -> dict[Path, dict[str, Callable[[], str]]]:
         ROOT / "README.md": {"metrics": metrics},
         ROOT / "docs" / "operating-guide.md": {"settings": settings},
         ROOT / "docs" / "conformance-statement.md": PARTS,
+        ROOT / "docs" / "licences.md": {"licences": licences},
         ROOT / "docs" / "performance.md": {
             part: partial(bench, part) for part in ("figures", "layers")
         },

@@ -67,15 +67,16 @@ class _Found:
 
 def list_study(
     connection: Connection, study_id: StudyId, header: StudyHeader | None = None
-) -> None:
+) -> bool:
     """Bring a study's row up to its results; a study with a new result is to be reviewed again.
 
     What the study's first image said stays, and what a later one says besides is added: a study
-    does not change its patient. A canary's study is no patient's, and has no row.
+    does not change its patient. A canary's study is no patient's, and has no row: return whether
+    there is one.
     """
     before = connection.execute(_study(study_id)).one()
     if before.canary:
-        return
+        return False
     found = [_Found(*row) for row in connection.execute(_findings(study_id))]
     top = max(found, key=lambda one: (one.present, one.probability), default=None)
     known = _merged(_header(before), header or StudyHeader())
@@ -109,6 +110,7 @@ def list_study(
             insert(study_finding).values(study_id=study_id, **order),
             [{"name": name} for name in present],
         )
+    return True
 
 
 def put_image(connection: Connection, instance_id: InstanceId, header: ImageHeader) -> None:
@@ -133,8 +135,8 @@ def list_result(
     connection: Connection, instance_id: InstanceId, study_id: StudyId, headers: Headers | None
 ) -> None:
     """List a result that was just written, with what its image's dataset says."""
-    list_study(connection, study_id, None if headers is None else headers.study)
-    if headers is not None:
+    is_listed = list_study(connection, study_id, None if headers is None else headers.study)
+    if headers is not None and is_listed:
         put_image(connection, instance_id, headers.image)
 
 

@@ -145,7 +145,7 @@ class Session:
     created_at: float
     seen_at: float
     address: str
-    filters: str = field(default="", repr=False)  # of the worklist, as JSON: may hold a name
+    filters: str = field(default="", repr=False)  # of a page, as JSON: may hold a name
     told: str = ""  # what the next page has to say, once
 
 

@@ -10,10 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, cast, func, select, update
 
+from storage.alarm_records import AlarmKind
+from storage.alarms import Alarms
+from storage.audit import Audit
 from storage.database import Database, insert_or
+from storage.errors import NotFound, Refused
 from storage.ledger_rows import last_line
+from storage.people import Action
 from storage.records import ResultStatus
 from storage.results import AnyRow
 from storage.schema import (
@@ -30,6 +35,12 @@ from storage.schema import (
 
 NOT_FRONTAL = "not_frontal_chest"
 """The reason of an image that its pixels refuse."""
+
+MIN_IMAGES = 200
+"""Of a station's reference; with fewer its own error would be taken for drift."""
+
+NEWEST = 1000
+"""Images that a station's reference is made of, at most."""
 
 REVIEWED = 20_000
 """Labels that are looked at, the newest: more would say the same, later."""
@@ -63,6 +74,7 @@ class StationRow:
     reference_by: str | None
     reference_at: float | None
     updated_at: float
+    accepted_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,7 @@ class Watching:
     def __init__(self, database: Database) -> None:
         """Work on a migrated database."""
         self._database = database
+        self._audit = Audit(database)
 
     # -- images ------------------------------------------------------------------------------
 
@@ -155,7 +168,7 @@ class Watching:
             "left": json.dumps(row.left),
             "reference": None if row.reference is None else json.dumps(row.reference),
             "reference_by": row.reference_by, "reference_at": row.reference_at,
-            "updated_at": row.updated_at,
+            "updated_at": row.updated_at, "accepted_by": row.accepted_by,
         }  # fmt: skip
         with self._database.write() as connection:
             new = insert_or(connection, station_watch).values(
@@ -164,6 +177,40 @@ class Watching:
             connection.execute(
                 new.on_conflict_do_update(index_elements=["digest", "station"], set_=values)
             )
+
+    def ask_acceptance(self, digest: str, station: str, actor: str, at: float) -> int:
+        """Ask that a station's images since its drift began become its reference.
+
+        Return how many there are; the watch does it at its next look. Raises NotFound, and Refused
+        where there are too few.
+        """
+        with self._database.write() as connection:
+            if self.station(digest, station) is None:
+                raise NotFound(f'No image of the station "{station[:64]}" was seen.')
+            count = len(self.since_drift(digest, station))
+            if count < MIN_IMAGES:
+                raise Refused(
+                    f"A reference needs at least {MIN_IMAGES} images of the station since its alarm"
+                    f" opened. There are {count}."
+                )
+            asked = update(station_watch).values(accepted_by=actor)
+            connection.execute(
+                asked.where(station_watch.c.digest == digest, station_watch.c.station == station)
+            )
+            self._audit.append(actor, Action.STATION_ACCEPTED, station, {"images": count}, at=at)
+        return count
+
+    def to_accept(self) -> tuple[StationRow, ...]:
+        """Return the stations whose images are to become their reference."""
+        query = select(station_watch).where(station_watch.c.accepted_by.is_not(None))
+        with self._database.read() as connection:
+            return tuple(map(_station, connection.execute(query)))
+
+    def since_drift(self, digest: str, station: str) -> tuple[Watched, ...]:
+        """Return a station's images since the alarm of its drift opened, at most `NEWEST`."""
+        drift = Alarms(self._database).find(AlarmKind.INPUT_DRIFT, station)
+        since = 0.0 if drift is None else drift.opened_at
+        return self.images(digest, station, NEWEST, since)
 
     # -- reviews, and notes ------------------------------------------------------------------
 
@@ -209,6 +256,7 @@ def _images() -> Select[Any]:
             result.c.id, result.c.status, result.c.reason_code, result.c.measures,
             result.c.created_at, model.c.digest, _station_name.label("station"),
             func.coalesce(image_header.c.view_position, "").label("view"),
+            study_header.c.study_id.label("listed"),
         )
         .join(instance, result.c.instance_id == instance.c.id)
         .outerjoin(model, model.c.version == result.c.bundle)
@@ -218,7 +266,7 @@ def _images() -> Select[Any]:
 
 
 def _watched(connection: Connection, rows: Sequence[AnyRow], serving: str | None) -> list[Watched]:
-    """Leave out what tells nothing: no measures, and not refused by its pixels."""
+    """Leave out what tells nothing: no measures, and not refused by its pixels; or a canary."""
     answers: dict[int, dict[str, float]] = {row.id: {} for row in rows}
     if rows:
         query = select(finding.c.result_id, finding.c.name, finding.c.probability)
@@ -228,7 +276,7 @@ def _watched(connection: Connection, rows: Sequence[AnyRow], serving: str | None
     for row in rows:
         refused = row.status == ResultStatus.NOT_ANALYSED and row.reason_code == NOT_FRONTAL
         digest = row.digest or serving
-        if digest is None or (row.measures is None and not refused):
+        if digest is None or row.listed is None or (row.measures is None and not refused):
             continue
         measures = json.loads(row.measures) if row.measures else {}
         found.append(
@@ -274,5 +322,5 @@ def _station(row: AnyRow) -> StationRow:
     return StationRow(
         row.digest, row.station, row.images, row.quiet, json.loads(row.charts),
         json.loads(row.left), None if row.reference is None else json.loads(row.reference),
-        row.reference_by, row.reference_at, row.updated_at,
+        row.reference_by, row.reference_at, row.updated_at, row.accepted_by,
     )  # fmt: skip

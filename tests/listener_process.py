@@ -19,9 +19,11 @@ from types import TracebackType
 from typing import Any
 
 import psutil
+import pytest
 from pynetdicom import AE, _config, evt
 
 from daemon import admission, contexts, tls
+from daemon.commitment import Receiver
 from daemon.listener import Listener
 from daemon.settings import DicomTlsSettings
 from storage.database import open_database
@@ -47,10 +49,27 @@ class Unguarded(Listener):
             (settings.bind, 0),
             block=False,
             ssl_context=None if settings.tls is None else tls.server_context(settings.tls),
-            evt_handlers=[(evt.EVT_C_ECHO, lambda _: 0x0000), (evt.EVT_C_STORE, self._store)],
+            evt_handlers=[
+                (evt.EVT_C_ECHO, lambda _: 0x0000),
+                (evt.EVT_C_STORE, self._store),
+                *(self._receiver.offer(entity) if self._receiver else []),
+            ],
         )
         assert server is not None
         return int(server.server_address[1])
+
+
+class SlowReceiver(Receiver):
+    """Takes reports on commitments as a busy database would."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: pytest.fail("not asked"))
+
+    def report(self, event: evt.Event) -> tuple[int, None]:
+        """Answer, late."""
+        del event
+        time.sleep(2)
+        return 0x0110, None
 
 
 def lax_context(settings: DicomTlsSettings) -> ssl.SSLContext:
@@ -124,7 +143,8 @@ def _listen(told: Connection, root: Path, guarded: bool, options: dict[str, Any]
         tls.server_context = lax_context
         admission._is_its_own = lambda *_: True
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    bench = Bench(root, listener=Listener if guarded else Unguarded, **options)
+    receiver = SlowReceiver() if options.pop("slow_reports", False) else None
+    bench = Bench(root, listener=Listener if guarded else Unguarded, receiver=receiver, **options)
     told.send(bench.port)
     while True:
         time.sleep(60)

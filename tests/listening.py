@@ -10,6 +10,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
 from daemon import contexts
+from daemon.commitment import Receiver
 from daemon.listener import Listener
 from daemon.settings import Settings
 from storage.database import open_database
@@ -21,13 +22,19 @@ from tests import databases
 class Bench:
     """A listener in this process, over a real storage."""
 
-    def __init__(self, root: Path, listener: type[Listener] = Listener, **dicom: object) -> None:
+    def __init__(
+        self,
+        root: Path,
+        listener: type[Listener] = Listener,
+        receiver: Receiver | None = None,
+        **dicom: object,
+    ) -> None:
         self.settings = Settings(dicom={"bind": "127.0.0.1", "port": 0, **dicom})
         self.database = open_database(databases.url(root / "hilum.sqlite"))
         self.database.migrate(root / "backups")
         self.objects = ObjectStore(root)
         self.queue = Queue(self.database)
-        self.listener = listener(self.settings, self.objects, lambda: self.queue)
+        self.listener = listener(self.settings, self.objects, lambda: self.queue, receiver=receiver)
         self.port = self.listener.start()
 
     def close(self) -> None:

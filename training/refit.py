@@ -131,13 +131,14 @@ def add_reference(
     frontal = parent.frontal()
     if frontal is None or manifest.frontal is None:
         raise BundleRefused("The bundle has no model of frontal chests to measure with.")
-    members, averages, used = _observed({"f32": open_engine(parent, "f32")}, parent, data, progress)
+    engines: dict[Precision, Engine] = {"int8": open_engine(parent, "auto")}  # what serves
+    members, averages, used = _observed(engines, parent, data, progress)
     if used.fingerprint != manifest.training.fingerprint:
         raise TooFewCases("These are not the images and labels that the bundle was trained on.")
     targets = used.targets([(f.label.name, *f.label.labels) for f in manifest.findings])
     count = max(2, architecture.members)
     parts = patient_folds(used.patients, count, manifest.training.seed, targets)
-    logits = _unseen(members["f32"], [rest for _, rest in parts])
+    logits = _unseen(members["int8"], [rest for _, rest in parts])
     images = measured([case.path for case in used.cases], logits, manifest.findings, progress)
     if len(images) != len(used.cases):
         raise TooFewCases("An image of the training data can no longer be read.")

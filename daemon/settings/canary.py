@@ -16,6 +16,12 @@ class CanarySettings(Section):
         description="AE title that it is sent from, over the network to our own port; it has to"
         " be among dicom.allowed_callers.",
     )
+    server_name: str | None = Field(
+        None,
+        description="Name in our own certificate, where that is not the address that we listen"
+        " on; with dicom.tls.",
+        min_length=1,
+    )
     pacs: tuple[str, ...] = Field(
         (), description="Names of the PACS that its report goes to; none named: to all."
     )

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from daemon import promotion
+from daemon.alarms import Bell
 from daemon.duetimes import read_timing
 from daemon.scheduled import checked_name, shown
 from daemon.trial_shown import brief
 from daemon.trials import DAY_S, stop
 from daemon.web.access import Person
 from daemon.web.context import Site
+from storage.alarm_records import Alarm, AlarmKind
+from storage.alarms import Alarms
 from storage.audit import Audit
 from storage.bundles import Promotion, ThresholdChange
-from storage.errors import Refused
+from storage.doubts import Doubts
+from storage.errors import NotFound, Refused
 from storage.ledger import Ledger
 from storage.outbox import Outbox
 from storage.people import Action
@@ -24,6 +28,7 @@ from storage.schedule_records import RunId, RunKind, RunState
 from storage.schedules import Schedules
 from storage.studies import Studies
 from storage.trials import Trials
+from storage.watching import Watching
 
 
 class Acts:
@@ -132,6 +137,33 @@ class Acts:
     def cancel_run(self, number: int) -> RunState:
         """Cancel a run; return its state, which is still running until its process has seen it."""
         return Runs(self._here.database).cancel(number, self._actor, self._here.clock())
+
+    def acknowledge_alarm(self, number: int) -> Alarm:
+        """Note that a person knows of an alarm."""
+        return Alarms(self._here.database).acknowledge(number, self._actor, self._here.clock())
+
+    def close_alarm(self, number: int, reason: str) -> Alarm:
+        """Close an alarm; should its cause last, it opens anew."""
+        return Bell(self._here.database).close(number, self._actor, reason, self._here.clock())
+
+    def accept_station(self, station: str) -> int:
+        """Take a station's images since its drift began for its reference; return how many."""
+        serving = Ledger(self._here.database).serving()
+        if serving is None:
+            raise NotFound("No bundle serves yet.")
+        return Watching(self._here.database).ask_acceptance(
+            serving.model.digest, station, self._actor, self._here.clock()
+        )
+
+    def lift_doubt(self, digest: str, finding: str, reason: str) -> None:
+        """Let a finding in doubt flag again, for what is classified from now on."""
+        now, database = self._here.clock(), self._here.database
+        with database.write():
+            Doubts(database).lift(digest, finding, self._actor, reason, now)
+            version = Ledger(database).find(digest).version
+            because = f"{self._actor} lifted the doubt"
+            Bell(database).still(AlarmKind.CALIBRATION, f"{version}: {finding}", now, because)
+        self._here.bells.ring("worker")
 
     def _note(self, action: Action, subject: int, reason: str, now: float) -> None:
         detail = {"reason": reason.strip()} if reason.strip() else {}

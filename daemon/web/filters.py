@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass, fields
 
 from fastapi import HTTPException, Request
 
+from daemon.web import kept
 from daemon.web.access import Person
-from daemon.web.gate import gate
-from storage.people import Session
 from storage.worklist import ListState, Query
 
+PAGE = "worklist"
 LONGEST = 200  # characters of a field
 STATES = {
     ListState.TO_REVIEW: "To review",
@@ -58,19 +57,13 @@ class Filters:
 
 
 def keep(request: Request, filters: Filters) -> None:
-    """Keep the filters of a session; a program with a token has none."""
-    session: Session | None = request.state.session
-    kept = json.dumps(asdict(filters)) if filters != Filters() else ""
-    if session is not None and session.filters != kept:
-        gate(request).sessions.keep_filters(session.id, kept)
+    """Keep the filters of a session."""
+    kept.keep(request, PAGE, asdict(filters))
 
 
 def in_force(request: Request, person: Person) -> Filters:
     """Return the filters of a session; none that a reader, blinded since, may not have."""
-    session: Session | None = request.state.session
-    if session is None or not session.filters:
-        return Filters()
-    filters = Filters(**json.loads(session.filters))
+    filters = Filters(**kept.kept(request, PAGE))
     try:
         filters.query(blinded=person.blinded)
     except HTTPException:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from daemon.settings import Settings
+from daemon.silences import silences
 from daemon.web.context import Site
 from storage.queue import Queue
 from storage.records import DeliveryState, JobState
@@ -48,6 +49,10 @@ class Health(BaseModel):
 
     good: bool = Field(description="Whether all processes run, and images are taken.")
     faults: list[str] = Field(description="What is not good, in words.")
+    silent: list[str] = Field(
+        description="What should have come and has not: stations, and the canary. No fault of a"
+        " process, so that `good` does not tell it."
+    )
     processes: list[Process] = Field(description="The processes that should run.")
     jobs: dict[JobState, int] = Field(description="How many images stand in each state.")
     deliveries: dict[DeliveryState, int] = Field(
@@ -73,6 +78,7 @@ def look(site: Site) -> Health:
     return Health(
         good=not faults,
         faults=faults,
+        silent=silences(site.database),
         processes=running,
         jobs=counts.jobs,
         deliveries=counts.deliveries,

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from daemon.acceptance_page import interval
 from daemon.web.access import Person, Role
 from daemon.web.told import told
+from storage.alarms import Alarms
 
 HERE = Path(__file__).parent
 
@@ -35,6 +36,7 @@ PLACES = (
     Place("Queue", "/queue", (Role.ADMINISTRATOR,)),
     Place("Deliveries", "/deliveries", (Role.ADMINISTRATOR,)),
     Place("Peers", "/peers", (Role.ADMINISTRATOR,)),
+    Place("Alarms", "/alarms", (Role.ADMINISTRATOR,)),
     Place("Models", "/models", (Role.ADMINISTRATOR,)),
     Place("Thresholds", "/thresholds", (Role.ADMINISTRATOR,)),
     Place("Schedules", "/schedules", (Role.ADMINISTRATOR,)),
@@ -73,6 +75,7 @@ def make_templates() -> Jinja2Templates:
     environment.filters["person"] = person_name
     environment.filters["bytes"] = in_bytes
     environment.filters["duration"] = duration
+    environment.filters["share"] = share
     environment.filters["interval"] = interval
     return Jinja2Templates(env=environment, context_processors=[_shared])
 
@@ -85,9 +88,25 @@ def _shared(request: Request) -> dict[str, Any]:
         "person": person,
         "places": places(request, person) if person is not None and in_session else [],
         "here": request.url.path,
+        "alarms_open": partial(alarms_open, request, person),
         "csrf_token": getattr(state, "csrf", ""),
         "told": partial(told, request),  # called by a whole page, not by its live parts
     }
+
+
+def alarms_open(request: Request, person: Person | None) -> int:
+    """Return how many alarms nobody has acknowledged, for those whom they concern."""
+    if person is None or person.role is not Role.ADMINISTRATOR:
+        return 0
+    return Alarms(request.app.state.site.database).waiting()
+
+
+def share(one: Any) -> str:
+    """Show a share with its interval, in per cent: 80 (70 to 88) %."""
+    if one is None:
+        return "none"
+    value, low, high = (f"{100 * one[name]:.0f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high}) %"
 
 
 def when(timestamp: float | None) -> str:

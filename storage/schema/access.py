@@ -50,7 +50,7 @@ session = Table(
     time("created_at"),
     time("seen_at"),
     Column("address", String(64), nullable=False),
-    Column("filters", Text, nullable=False, server_default=""),  # of the worklist, as JSON
+    Column("filters", Text, nullable=False, server_default=""),  # of a page, as JSON
     Column("told", String(255), nullable=False, server_default=""),  # for the next page to say
     UniqueConstraint("token_sha256"),
     Index(None, "account_id"),

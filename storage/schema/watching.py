@@ -79,6 +79,7 @@ station_watch = Table(
     Column("reference", Text),  # JSON, its own; none: the bundle's
     Column("reference_by", String(128)),
     time("reference_at", nullable=True),
+    Column("accepted_by", String(128)),  # who asks that its images become its reference
     time("updated_at"),
 )
 

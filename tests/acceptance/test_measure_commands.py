@@ -16,6 +16,7 @@ import pytest
 from classifier.bundle import WEIGHTS, Bundle, load_bundle, pack_weights, write_bundle
 from classifier.network import base_shapes, weight_shapes
 from tests.harness import hilum
+from tests.learning import quick
 from tests.radiographs import anatomy
 
 COPIES = 6  # of each radiograph, in the fixture `labelled`
@@ -209,7 +210,7 @@ def test_eligibility_counts_by_label_what_is_accepted_and_refused(tmp_path: Path
 
 def test_a_bundle_gets_a_model_of_other_frontal_chests(labelled: Path, tmp_path: Path) -> None:
     """Weights and calibration stay byte for byte; each precision is measured on this processor."""
-    done = hilum("eligibility", "--data", str(labelled), "--out", str(tmp_path / "new"), "--json")
+    done = quick("eligibility", "--data", str(labelled), "--out", str(tmp_path / "new"), "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["accepted"]["value"] > 0.95

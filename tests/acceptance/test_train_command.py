@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,23 +15,10 @@ import pytest
 
 from classifier.bundle import load_bundle
 from tests.harness import hilum
+from tests.learning import COMMAND, quick
 from training.replay import read_replay
 
 pytestmark = pytest.mark.slow
-
-# The real command; the int8 form, most of a training's time, from fewer images than it takes there.
-COMMAND = (
-    sys.executable,
-    "-c",
-    "import training.quantise; training.quantise.SAMPLE = 12; from daemon.cli import main; main()",
-)
-
-
-def quick(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end."""
-    return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=170
-    )
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import claim, engine, layers, load, pixels, plot, service, training
+from tests.bench import beside_run, claim, engine, layers, load, pixels, plot, service, training
 
 OUT = Path("build") / "bench.json"
 PICTURE = Path("build") / "cost-against-load.svg"
@@ -53,6 +53,7 @@ GROUPS: dict[str, Measure] = {
     "start": service.start,
     "claim": claim.queue,
     "load": load.load,
+    "beside a run": beside_run.beside_run,
     "training": training.training,
 }
 TARGETS: dict[str, tuple[float, bool]] = {
@@ -69,6 +70,7 @@ TARGETS: dict[str, tuple[float, bool]] = {
     "acknowledgement to report, p99": (1000.0, False),
     "first association, new storage": (2.0, False),
     "memory under load, all processes": (700.0, False),
+    "acknowledgement to report during a retraining, p99 against usual": (2.0, False),
     "claim at a million rows against a thousand": (1.5, False),
     "an epoch on cached features against uncached": (20.0, True),
 }

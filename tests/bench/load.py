@@ -44,8 +44,11 @@ def cost_against_load() -> list[Load]:
     return found
 
 
-def _offer(watched: Watched, offered: float, studies: list[list[Path]]) -> Load:
+def offer(watched: Watched, offered: float, studies: list[list[Path]]) -> list[float]:
+    """Send one image a study at that pace; return the milliseconds from each one's
+    acknowledgement to its report's."""
     started, senders = time.time(), []
+    before = len(watched.service.events("report.stored"))
     for number, files in enumerate(studies):
         time.sleep(max(0.0, started + number / offered - time.time()))
         senders.append(storescu(watched.service.port, "HILUM", files))
@@ -56,17 +59,25 @@ def _offer(watched: Watched, offered: float, studies: list[list[Path]]) -> Load:
                 break
             sender = storescu(watched.service.port, "HILUM", files)
         assert sender.wait(300) == 0
-    watched.reported(len(studies))
+    watched.reported(before + len(studies))
     stored = {r["report"]: moment(r) for r in watched.service.events("report.stored")}
     built = {r["study"]: r["report"] for r in watched.service.events("report.built")}
     waits = []
     for record in watched.service.events("instance.accepted"):
-        study = record["sop_instance"].rsplit(".", 2)[0]
-        waits.append(1000 * (stored[built[study]] - moment(record)))
+        if moment(record) >= started:
+            study = record["sop_instance"].rsplit(".", 2)[0]
+            waits.append(1000 * (stored[built[study]] - moment(record)))
+    return waits
+
+
+def _offer(watched: Watched, offered: float, studies: list[list[Path]]) -> Load:
+    started = time.time()
+    waits = offer(watched, offered, studies)
+    stored = watched.times("report.stored")
     ours_s = sum(used for name, used in watched.cpu_s().items() if name != "Orthanc")
     return Load(
         offered=offered,
-        done=len(studies) / (max(stored.values()) - started),
+        done=len(studies) / (max(stored) - started),
         cpu_s=ours_s / len(studies),
         median_ms=statistics.median(waits),
         p95_ms=sorted(waits)[int(0.95 * len(waits))],

@@ -121,6 +121,7 @@ class Watched:
 
 @contextmanager
 def watched_service(folder: Path, quiet_s: float = 0.0) -> Iterator[Watched]:
+    """A new service under `folder`, or that whose storage is there."""
     pacs = Orthanc(folder / "pacs") if Orthanc.installed() else Pacs()
     pacs.start()
     port = pacs.dicom_port if isinstance(pacs, Orthanc) else pacs.port
@@ -138,6 +139,7 @@ def watched_service(folder: Path, quiet_s: float = 0.0) -> Iterator[Watched]:
 
 @contextmanager
 def folder_in_build() -> Iterator[Path]:
+    Path("build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="build") as name:
         yield Path(name).resolve()
 

@@ -21,7 +21,9 @@ from pathlib import Path
 import pytest
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, N_EVENT_REPORT_RQ
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
+from pynetdicom.pdu import P_DATA_TF
 
 from daemon import contexts
 from daemon.simulate import Form, make_object, to_bytes
@@ -29,6 +31,7 @@ from tests import soak
 from tests.certificates import Certificates
 from tests.harness import until
 from tests.listener_process import ListenerProcess
+from tests.pdus import request
 
 MIB = 1 << 20
 GUARDS = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
@@ -122,27 +125,6 @@ def test_peers_that_dribble(tmp_path: Path, images: list[Path], guarded: bool) -
         assert not good
 
 
-def request(calling: str = "CR1") -> bytes:
-    """An A-ASSOCIATE-RQ as pynetdicom makes it."""
-    from pynetdicom.pdu_primitives import (
-        A_ASSOCIATE,
-        ImplementationClassUIDNotification,
-        MaximumLengthNotification,
-    )
-
-    asked = A_ASSOCIATE()
-    asked.application_context_name = "1.2.840.10008.3.1.1.1"
-    asked.calling_ae_title, asked.called_ae_title = calling, "HILUM"
-    proposed = build_context(contexts.COMPUTED_RADIOGRAPHY)
-    proposed.context_id = 1
-    asked.presentation_context_definition_list = [proposed]
-    largest, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    largest.maximum_length_received = 16384
-    implementation.implementation_class_uid = "1.2.3.4"
-    asked.user_information = [largest, implementation]
-    return bytes(A_ASSOCIATE_RQ(asked).encode())
-
-
 def fragments(control: int, size: int) -> bytes:
     """A P-DATA-TF of one fragment that is not the last."""
     item = struct.pack(">LBB", size + 2, 1, control) + bytes(size)
@@ -151,10 +133,6 @@ def fragments(control: int, size: int) -> bytes:
 
 def command() -> bytes:
     """The command of a C-STORE whose data set is to follow."""
-    from pynetdicom.dimse_messages import C_STORE_RQ
-    from pynetdicom.dimse_primitives import C_STORE
-    from pynetdicom.pdu import P_DATA_TF
-
     store, message = C_STORE(), C_STORE_RQ()
     store.MessageID, store.Priority = 1, 2
     store.AffectedSOPClassUID, store.AffectedSOPInstanceUID = contexts.COMPUTED_RADIOGRAPHY, "1.2.3"
@@ -162,6 +140,18 @@ def command() -> bytes:
     message.primitive_to_message(store)
     first = next(message.encode_msg(1, 16384))
     return bytes(P_DATA_TF(first).encode())
+
+
+def report() -> bytes:
+    """An N-EVENT-REPORT on a commitment."""
+    made = N_EVENT_REPORT()
+    made.MessageID, made.EventTypeID = 1, 1
+    made.AffectedSOPClassUID = contexts.STORAGE_COMMITMENT
+    made.AffectedSOPInstanceUID = "1.2.840.10008.1.20.1.1"
+    made.EventInformation = BytesIO(b"\0\0")
+    message = N_EVENT_REPORT_RQ()
+    message.primitive_to_message(made)
+    return b"".join(bytes(P_DATA_TF(one).encode()) for one in message.encode_msg(1, 16384))
 
 
 ENDLESS = {
@@ -399,3 +389,23 @@ def test_tls_garbage_disturbs_nobody(tmp_path: Path) -> None:
         )  # fmt: skip
         assert association.is_established
         association.abort()
+
+
+@GUARDS
+def test_reports_on_commitments_are_not_a_thread_each(tmp_path: Path, guarded: bool) -> None:
+    """pynetdicom handles each N-EVENT-REPORT in a thread of its own."""
+    with ListenerProcess(tmp_path, guarded=guarded, slow_reports=True) as listener, (
+        socket.create_connection(("127.0.0.1", listener.port), 5)
+    ) as peer:  # fmt: skip
+        peer.sendall(request(sop_class=contexts.STORAGE_COMMITMENT))
+        assert peer.recv(1 << 16)[0] == 2
+        peer.settimeout(0.2)
+        with suppress(TimeoutError):
+            for _ in range(300):
+                peer.sendall(report())
+        most = 0
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline and most < 200:
+            most = max(most, listener.cost()["threads"] - listener.bare["threads"])
+            time.sleep(0.02)
+    assert (most < 100) is guarded

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from daemon.errors import CanaryLost
 from daemon.settings import load
 from storage.alarms import Alarms
 from storage.database import Database, open_database
+from storage.runs import Runs
+from storage.schedule_records import Run, RunState
+from storage.schedules import Schedules
 from storage.schema import (
     holdout_patient,
     image_header,
@@ -33,6 +36,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.peer,
     pytest.mark.timeout(300),
+    pytest.mark.usefixtures("service"),
     pytest.mark.skipif(not Orthanc.installed(), reason="needs Orthanc"),
 ]
 
@@ -48,7 +52,7 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def service(tmp_path_factory: pytest.TempPathFactory, pacs: Orthanc) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("canary")
     config = write_config(
-        folder, pacs.dicom_port, dicom={"port": free_port()}, canary={"within_s": 15},
+        folder, pacs.dicom_port, dicom={"port": free_port()}, canary={"within_s": 8},
         report={"send_negative": False},
     )  # fmt: skip
     with running(Service(folder, config)) as made:
@@ -62,19 +66,11 @@ def database(service: Service) -> Iterator[Database]:
     opened.close()
 
 
-def flown(service: Service) -> dict[str, Any]:
+def flown(database: Database) -> Run:
     """Have a canary sent now; return its run when it has ended."""
-    asked = service.hilum("schedule", "run", "canary", "--json")
-    number = json.loads(asked.stdout)["run"]
-
-    def ended() -> dict[str, Any] | None:
-        found: dict[str, Any] = json.loads(
-            service.hilum("schedule", "show", str(number), "--json").stdout
-        )
-        return found if found["state"] not in ("waiting", "running") else None
-
-    found: dict[str, Any] = until(ended, 90, 0.5)
-    return found
+    runs, number = Runs(database), Schedules(database).run_now("canary", "ada", time.time())
+    until(lambda: runs.show(number).state.is_final, 90, 0.1)
+    return runs.show(number)
 
 
 def reasons(database: Database) -> list[str]:
@@ -84,11 +80,12 @@ def reasons(database: Database) -> list[str]:
 def test_a_canary_goes_round_and_is_found_in_the_pacs(
     service: Service, pacs: Orthanc, database: Database
 ) -> None:
-    run = flown(service)
-    assert run["state"] == "done", run["reason"]
-    assert run["outcome"]["pacs"] == {"test": "found by C-FIND"}
-    assert len(run["outcome"]["findings"]) == 5
-    (report,) = [one for one in pacs.held() if one.StudyInstanceUID == run["outcome"]["study"]]
+    run = flown(database)
+    assert run.state is RunState.DONE, run.reason
+    found: Any = run.outcome
+    assert found["pacs"] == {"test": "found by C-FIND"}
+    assert len(found["findings"]) == 5
+    (report,) = [one for one in pacs.held() if one.StudyInstanceUID == found["study"]]
     assert (report.PatientName, report.PatientID) == ("HILUM^CANARY", "HILUM-CANARY")
     assert report.IssuerOfPatientID == "HILUM"
     with database.read() as connection:
@@ -109,38 +106,36 @@ def test_a_worker_that_stands_still_is_an_alarm_and_the_next_canary_clears_it(
     (worker,) = [one for one in children if one.name() == "hilum-worker-0"]
     worker.send_signal(signal.SIGSTOP)
     try:
-        run = flown(service)
+        run = flown(database)
     finally:
         worker.send_signal(signal.SIGCONT)
-    assert run["state"] == "failed"
-    assert "does a worker run?" in run["reason"]
-    until(lambda: reasons(database) == [run["reason"]], 20)
-    again = flown(service)
-    assert again["state"] == "done", again["reason"]
+    assert run.state is RunState.FAILED
+    assert "does a worker run?" in str(run.reason)
+    until(lambda: reasons(database) == [str(run.reason)], 20)
+    again = flown(database)
+    assert again.state is RunState.DONE, again.reason
     until(lambda: not reasons(database), 20)
 
 
-def test_another_score_than_the_known_one_is_an_alarm(service: Service, database: Database) -> None:
+def test_another_score_than_the_known_one_is_an_alarm(database: Database) -> None:
     change = "UPDATE canary_score SET probability = probability {} 0.03 WHERE finding = 'pneumonia'"
     with database.write() as connection:
         connection.exec_driver_sql(change.format("+"))
-    run = flown(service)
+    run = flown(database)
     with database.write() as connection:
         connection.exec_driver_sql(change.format("-"))
-    assert run["state"] == "failed"
-    assert "score is not the known one: pneumonia" in run["reason"]
-    until(lambda: run["reason"] in reasons(database), 20)
+    assert run.state is RunState.FAILED
+    assert "score is not the known one: pneumonia" in str(run.reason)
+    until(lambda: str(run.reason) in reasons(database), 20)
 
 
-def test_a_pacs_that_is_off_is_an_alarm_in_time(
-    service: Service, pacs: Orthanc, database: Database
-) -> None:
+def test_a_pacs_that_is_off_is_an_alarm_in_time(pacs: Orthanc, database: Database) -> None:
     pacs.stop()
-    run = flown(service)
-    assert run["state"] == "failed"
-    assert "its report waits for test" in run["reason"]
-    assert run["ended_at"] - run["started_at"] < 25
-    until(lambda: run["reason"] in reasons(database), 20)
+    run = flown(database)
+    assert run.state is RunState.FAILED
+    assert "its report waits for test" in str(run.reason)
+    assert (run.ended_at or 0) - (run.started_at or 0) < 20
+    until(lambda: str(run.reason) in reasons(database), 20)
     (alarm,) = [one for one in Alarms(database).open() if one.kind == "canary"]
     assert alarm.count >= 2, "one alarm stands for both"
 

@@ -24,9 +24,10 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
-from daemon import contexts, transport
+from daemon import admission, contexts, transport
 from storage.records import JobState
 from tests.listening import Bench
+from tests.pdus import request
 
 UID = "1.2.826.0.1.3680043.10.1.1"
 
@@ -215,6 +216,36 @@ def test_no_space_is_a700_and_nothing_is_kept(bench: Bench) -> None:
     assert bench.queue.rows() == []
     bench.objects._reserve_bytes = 0
     assert store(bench, image()) == 0x0000
+
+
+def test_too_long_a_queue_is_a700_until_it_is_shorter(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, max_waiting=2)
+    try:
+        for number in range(3):
+            assert store(bench, image(f"1.2.{number}")) == 0x0000
+        crowd = bench.listener._crowd
+        crowd._looked_at -= 10  # as if the last look were long ago
+        assert store(bench, image("1.2.8")) == 0xA700
+        crowd._looked_at -= 10
+        assert len(bench.queue.rows()) == 3
+        assert bench.queue.claim("w", 60, time.time()) is not None
+        assert store(bench, image("1.2.8")) == 0x0000
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("title", ["../../etc/x", "<script>x", ";id", "$(id)", "A\x1b[31m"])
+def test_a_hostile_ae_title_is_rejected_and_breaks_nothing(tmp_path: Path, title: str) -> None:
+    bench = Bench(tmp_path, allowed_callers=["CR1@127.0.0.1"])
+    try:
+        with socket.create_connection(("127.0.0.1", bench.port), 5) as peer:
+            peer.sendall(request().replace(b"CR1".ljust(16), title.encode().ljust(16)))
+            assert peer.recv(10) == admission.CALLING_AE_UNKNOWN.pdu
+        (noted,) = bench.listener.tally.take()
+        assert noted.calling_ae.isprintable()
+        assert store(bench, image()) == 0x0000
+    finally:
+        bench.close()
 
 
 def test_a_large_pdu_is_offered(bench: Bench) -> None:

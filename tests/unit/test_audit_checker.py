@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from daemon.audit.checker import DAY_S, EVERY_S, PAUSE_S, Checker
+from daemon.audit.standing import look_at_audit
+from daemon.settings import Settings
 from storage.audit import FIRST, Audit, AuditQuery, _hash
 from storage.audit_marks import Marked, Marks
 from storage.database import Database
@@ -129,3 +131,22 @@ def test_a_long_trail_delays_no_start(tmp_path: Path) -> None:
     assert Marks(database).of(Mark.CHECKED).row == 4 * SLICE  # until the end is reached
     check(checker)
     assert Marks(database).of(Mark.CHECKED).row == 4 * SLICE + 3
+
+
+def test_what_was_found_stands_in_the_check_and_on_the_system_page(tmp_path: Path) -> None:
+    database, settings = open_storage(tmp_path).database, Settings()
+    fill(database, 3)
+    now = 10 * DAY_S
+    check(Checker(database, 7, lambda: now, SLICE))
+    assert look_at_audit(settings, database, now).good
+    sending = Settings(audit={"host": "collector"})
+    late = look_at_audit(sending, database, now)
+    assert not late.good
+    assert "3 wait for collector" in late.says
+    last = Audit(database).after(2, 1)[0]
+    Marks(database).put(Mark.SENT, Marked(3, last.sha256, now))
+    assert look_at_audit(sending, database, now).good
+    tamper(tmp_path, "DELETE FROM audit WHERE id = 3")
+    check(Checker(database, 7, lambda: now, SLICE))
+    broken = look_at_audit(settings, database, now)
+    assert (broken.good, broken.says.split(",")[0]) == (False, "row 3 is not what was written")

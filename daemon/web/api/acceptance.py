@@ -8,17 +8,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from daemon.web.access import Person, Role, Scope, allow
-from daemon.web.context import Site, site
+from daemon.web.access import AdminWriter, Person, Role, Scope, allow
+from daemon.web.context import Here
 from storage.acceptance import Acceptances
 from storage.acceptance_records import AcceptanceId, AcceptanceState
 from storage.errors import NotFound
 
 router = APIRouter(prefix="/api/v1/acceptance", tags=["acceptance"])
 
-Here = Annotated[Site, Depends(site)]
 Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST, scope=(Scope.STUDIES, Scope.REVIEWS)))]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 
 @router.get("")
@@ -40,7 +38,7 @@ def to_read(here: Here, person: Reader) -> list[dict[str, Any]]:
 
 
 @router.get("/{number}/report")
-def report(number: int, here: Here, _person: Administrator) -> dict[str, Any]:
+def report(number: int, here: Here, _person: AdminWriter) -> dict[str, Any]:
     """Return the figures of a closed test."""
     made = Acceptances(here.database).report(AcceptanceId(number))
     if made is None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon import trial_shown
-from daemon.web.access import Person, Role, Scope, allow
+from daemon.web.access import AdminReader, AdminWriter
 from daemon.web.acts import Acts
 from daemon.web.api.models import Why
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from storage.errors import Refused
 
 router = APIRouter(prefix="/api/v1/models/{named}/shadow", tags=["models"])
-
-Here = Annotated[Site, Depends(site)]
-Reader = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=(Scope.HEALTH, Scope.ADMIN)))]
-Writer = Annotated[Person, Depends(allow(Role.ADMINISTRATOR, scope=Scope.ADMIN))]
 
 
 class NewTrial(BaseModel):
@@ -30,13 +26,13 @@ class NewTrial(BaseModel):
 
 
 @router.get("")
-def show(named: str, here: Here, _: Reader) -> dict[str, Any]:
+def show(named: str, here: Here, _: AdminReader) -> dict[str, Any]:
     """The last trial of a bundle with its figures, and the ones before."""
     return trial_shown.shown(here.database, named)
 
 
 @router.post("")
-def start(named: str, new: NewTrial, here: Here, person: Writer) -> dict[str, Any]:
+def start(named: str, new: NewTrial, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Begin a trial: what is classified from now on, the candidate classifies too."""
     try:
         return Acts(here, person).start_trial(named, new.days, new.images)
@@ -45,7 +41,7 @@ def start(named: str, new: NewTrial, here: Here, person: Writer) -> dict[str, An
 
 
 @router.post("/stop")
-def stop(named: str, why: Why, here: Here, person: Writer) -> dict[str, Any]:
+def stop(named: str, why: Why, here: Here, person: AdminWriter) -> dict[str, Any]:
     """Stop the trial of a bundle; what was found stays."""
     try:
         return Acts(here, person).stop_trial(named, why.reason)

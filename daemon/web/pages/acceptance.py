@@ -14,8 +14,8 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from daemon.web.acceptance_acts import CommandFailed, command
-from daemon.web.access import Person, Role, allow
-from daemon.web.context import Site, site
+from daemon.web.access import Administrator, Person, Radiologist, Role, allow
+from daemon.web.context import Here, Site
 from daemon.web.told import go_on
 from storage.acceptance import Acceptances
 from storage.acceptance_records import ANY, AcceptanceId, AcceptanceState, AcceptanceTest
@@ -25,9 +25,6 @@ from storage.ledger import Ledger
 
 router = APIRouter(prefix="/acceptance", include_in_schema=False)
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
-Reader = Annotated[Person, Depends(allow(Role.RADIOLOGIST))]
 Either = Annotated[Person, Depends(allow(Role.RADIOLOGIST, Role.ADMINISTRATOR))]
 Text = Annotated[str, Form(max_length=64)]
 Share = Annotated[float, Form(gt=0, lt=1)]
@@ -56,7 +53,7 @@ def draw(
     """Draw a sample."""
     known = {one.login for one in _radiologists(here)}
     chosen = [login for login in readers or () if login in known]
-    arguments = [
+    options = [
         f"--half-width={half_width}", f"--finding={finding}", f"--sensitivity={sensitivity}",
         f"--specificity={specificity}", *(f"--reader={login}" for login in chosen),
         *(f"--{word}={day}" for word, day in (("since", since), ("until", until)) if day),
@@ -64,7 +61,7 @@ def draw(
     try:
         if not chosen:
             raise CommandFailed("A test needs at least one reader.")
-        made = command(here, person, "draw", *arguments, "--", name.strip())
+        made = command(here, person, "draw", name.strip(), *options)
     except CommandFailed as error:
         given = {
             "name": name, "half_width": half_width, "finding": finding, "readers": chosen,
@@ -83,7 +80,7 @@ def show(request: Request, number: int, here: Here, person: Either) -> Response:
 
 
 @router.get("/{number}/next")
-def next_case(number: int, here: Here, person: Reader) -> Response:
+def next_case(number: int, here: Here, person: Radiologist) -> Response:
     """Go to the first study that is to be read yet, else to the list."""
     for one in Acceptances(here.database).reading_list(AcceptanceId(number), person.account):
         if one.read_at is None:
@@ -133,7 +130,7 @@ def download(number: int, form: str, here: Here, person: Either) -> Response:
 def _report(request: Request, here: Site, person: Person, test: AcceptanceTest) -> Response:
     try:
         # close changes nothing of a closed test, and makes the report that is missing
-        command(here, person, "close", "--", test.plan.name)
+        command(here, person, "close", test.plan.name)
     except CommandFailed as error:
         told = f"The test is closed, and its report could not be made: {error}"
         return _one(request, here, person, test.id, problem=told)

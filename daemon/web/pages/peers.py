@@ -11,6 +11,7 @@ from daemon.web.access import Administrator
 from daemon.web.context import Here, Site
 from daemon.web.live import LivePage
 from daemon.web.peers import ask, standing
+from storage import turned_away
 from storage.traffic import callers
 
 router = APIRouter(include_in_schema=False)
@@ -42,6 +43,7 @@ def _found(here: Site) -> dict[str, Any]:
         "standing": standing(here),
         "callers": callers(here.database, here.clock() - SEEN_OVER_S),
         "allowed": here.settings.dicom.allowed_callers,
+        "turned_away": turned_away.since(here.database, here.clock() - SEEN_OVER_S),
     }
 
 

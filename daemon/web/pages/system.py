@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from daemon.audit.standing import look_at_audit
 from daemon.check_storage import look_at_database, look_at_reports, look_at_storage
 from daemon.web import machine
 from daemon.web.access import Administrator
@@ -43,6 +44,7 @@ def _live(here: Site) -> dict[str, Any]:
         "findings": [
             look_at_storage(here.settings),
             look_at_reports(here.settings, here.database),
+            look_at_audit(here.settings, here.database, here.clock()),
             look_at_images(here),
         ],
         "serving": Ledger(here.database).serving(),

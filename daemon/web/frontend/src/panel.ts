@@ -133,7 +133,8 @@ export class Panel {
     ].filter(([count]) => count !== 0);
     const what = parts.map(([count, word]) => `${count} ${word}`).join(', ');
     byId('confirm-does').textContent = first ? 'Store first read' : 'Confirm';
-    byId('confirm-says').textContent = what;
+    // The counts are of what would be stored: once it is, they would speak of a second review
+    byId('confirm-says').textContent = this.review.stored ? 'Your review is stored. What you answer now becomes another.' : what;
   }
 
   private drawReport(study: Study): void {

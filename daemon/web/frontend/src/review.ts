@@ -43,6 +43,8 @@ export class Review {
   /** Called after each change. */
   onchange: () => void = () => {};
   restored = false;
+  /** Whether what was said here is stored, and nothing was said since. */
+  stored = false;
   private draft: Draft;
 
   constructor(private study: Study) {
@@ -148,6 +150,7 @@ export class Review {
   }
 
   private keep(): void {
+    if (this.touched) this.stored = false;
     if (this.touched) sessionStorage.setItem(this.key, JSON.stringify(this.draft));
     else sessionStorage.removeItem(this.key);
   }
@@ -180,6 +183,7 @@ export class Review {
     sessionStorage.removeItem(this.key);
     if (!this.first) sessionStorage.setItem(UNDO, JSON.stringify(written));
     this.draft = empty();
+    this.stored = !this.first;
     this.onchange();
     return written;
   }
