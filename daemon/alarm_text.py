@@ -16,6 +16,8 @@ TITLES: Mapping[str, str] = {
     AlarmKind.CALIBRATION: "Calibration in doubt",
     AlarmKind.SILENCE: "Nothing comes",
     AlarmKind.CANARY: "The canary did not come through",
+    AlarmKind.CANDIDATE: "A bundle cannot be used",
+    AlarmKind.CERTIFICATE: "TLS files cannot be used",
     AlarmKind.STORAGE: "What is stored is damaged or lost",
     AlarmKind.CONFLICT: "Two images under one UID",
 }
@@ -50,6 +52,15 @@ ADVICE: Mapping[str, str] = {
         "A known image did not go through the whole way, or scored otherwise than it is known to."
         " Until that is understood, do not rely on what the service says. The operating guide tells"
         " what each reason asks for; `hilum schedule run canary` sends another."
+    ),
+    AlarmKind.CANDIDATE: (
+        "It was to serve, or to be tried, and was refused; what served before goes on. Where its"
+        " files are damaged, look at the disk, and take it in again: `hilum model add FOLDER`. Then"
+        " close the alarm."
+    ),
+    AlarmKind.CERTIFICATE: (
+        "The files before serve on until they end. Put a sound certificate, key and authority in"
+        " their place; they are read again without a restart."
     ),
     AlarmKind.STORAGE: (
         "Look at the disk. Images that are damaged or lost: have the PACS send them again, which"
