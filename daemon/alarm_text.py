@@ -16,7 +16,7 @@ TITLES: Mapping[str, str] = {
     AlarmKind.CALIBRATION: "Calibration in doubt",
     AlarmKind.SILENCE: "Nothing comes",
     AlarmKind.CANARY: "The canary did not come through",
-    AlarmKind.CANDIDATE: "A bundle cannot be loaded",
+    AlarmKind.CANDIDATE: "A bundle cannot be used",
     AlarmKind.CERTIFICATE: "TLS files cannot be used",
     AlarmKind.STORAGE: "What is stored is damaged or lost",
     AlarmKind.CONFLICT: "Two images under one UID",
@@ -54,8 +54,9 @@ ADVICE: Mapping[str, str] = {
         " what each reason asks for; `hilum schedule run canary` sends another."
     ),
     AlarmKind.CANDIDATE: (
-        "The bundle that served before goes on. Look at the reason on the page Models; add the"
-        " bundle again from a sound copy, or train it anew."
+        "It was to serve, or to be tried, and was refused; what served before goes on. Where its"
+        " files are damaged, look at the disk, and take it in again: `hilum model add FOLDER`. Then"
+        " close the alarm."
     ),
     AlarmKind.CERTIFICATE: (
         "The files before serve on until they end. Put a sound certificate, key and authority in"
