@@ -16,10 +16,10 @@ TITLES: Mapping[str, str] = {
     AlarmKind.CALIBRATION: "Calibration in doubt",
     AlarmKind.SILENCE: "Nothing comes",
     AlarmKind.CANARY: "The canary did not come through",
-    AlarmKind.CANDIDATE: "A bundle cannot be loaded",
+    AlarmKind.CANDIDATE: "A bundle cannot be used",
     AlarmKind.CERTIFICATE: "TLS files cannot be used",
-    AlarmKind.CONFLICT: "One UID, two images",
-    AlarmKind.STORAGE: "The storage needs care",
+    AlarmKind.STORAGE: "What is stored is damaged or lost",
+    AlarmKind.CONFLICT: "Two images under one UID",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -54,21 +54,24 @@ ADVICE: Mapping[str, str] = {
         " what each reason asks for; `hilum schedule run canary` sends another."
     ),
     AlarmKind.CANDIDATE: (
-        "The bundle that served before goes on. Look at the reason on the page Models; add the"
-        " bundle again from a sound copy, or train it anew."
+        "It was to serve, or to be tried, and was refused; what served before goes on. Where its"
+        " files are damaged, look at the disk, and take it in again: `hilum model add FOLDER`. Then"
+        " close the alarm."
     ),
     AlarmKind.CERTIFICATE: (
         "The files before serve on until they end. Put a sound certificate, key and authority in"
         " their place; they are read again without a restart."
     ),
-    AlarmKind.CONFLICT: (
-        "Two different images came under one UID: both are kept, the second is in quarantine. Ask"
-        " the sender which one is right, and on the page Queue let it be classified or leave it."
-    ),
     AlarmKind.STORAGE: (
-        "A check found the database or stored objects unsound. Look at `hilum check` and at the"
-        " disk; send lost images again from the PACS, and restore the database from its newest"
-        " sound backup where it is damaged, as the operating guide says."
+        "Look at the disk. Images that are damaged or lost: have the PACS send them again, which"
+        " heals them, or restore their files. A damaged database: stop the service, and restore a"
+        " backup by `hilum db restore`. The alarm closes when `hilum schedule run check` finds all"
+        " sound."
+    ),
+    AlarmKind.CONFLICT: (
+        "Other pixels came under a SOP Instance UID that was known. Both files are kept; the first"
+        " is reported, the later one is in quarantine. Ask the station why it gave one UID twice:"
+        " one of the two may be of another patient. Close the alarm when that is known."
     ),
 }
 

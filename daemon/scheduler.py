@@ -38,7 +38,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     """Keep the schedules until told to stop; return the exit status."""
     del owner, bells
     database = open_database(settings.storage.url)
-    scheduler = Scheduler(settings, database)
+    scheduler = Scheduler(settings, database, database.clock)
     watchman, missing = Watchman(database), MissingCanary(settings, database)
     while not stop:
         try:

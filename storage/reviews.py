@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, insert, select, update
 
 from storage.acceptance_rows import reads_in_test
 from storage.answers import put_answers
-from storage.database import Database
+from storage.database import Database, unheld
 from storage.double_reads import double_reads
 from storage.errors import NotFound, ReviewRefused, StaleVersion, TooLate
 from storage.labels import label_rows, put_labels, to_label
@@ -132,7 +132,7 @@ class Reviews:
             return []
         studies = []
         with self._database.write() as connection:
-            rows = connection.execute(_due(now).with_for_update(of=review, skip_locked=True))
+            rows = connection.execute(unheld(_due(now), review))
             for review_id, study_id in rows.all():
                 uid = _make_due(connection, StudyId(study_id))
                 connection.execute(

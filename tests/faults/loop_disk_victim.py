@@ -57,7 +57,7 @@ def main(root: Path, bundle: Path) -> None:
 
 def _run(service: Service, database: Database, count: int) -> str:
     number = Schedules(database).run_now("recalibrate", "ada", time.time())
-    service.saw("run.ended", 150, count)
+    service.saw("run.ended", 400, count)
     run = Runs(database).show(number)
     return f"{run.state}: {run.reason or 'a candidate'}"
 

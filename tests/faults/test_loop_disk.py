@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_run_on_a_full_disk_fails_by_name_and_the_next_one_does_not(tmp_path: Path) -> None:
     """A tmpfs in a mount namespace of its own."""
     disk = tmp_path / "disk"
@@ -40,5 +40,5 @@ def test_a_run_on_a_full_disk_fails_by_name_and_the_next_one_does_not(tmp_path: 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=390
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=880
     )

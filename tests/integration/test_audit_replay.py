@@ -125,8 +125,8 @@ def test_what_is_missing_is_named(ward: Ward) -> None:
     (row,) = Audit(ward.storage.database).search(
         AuditQuery(subject=uid, action=Action.INSTANCE_ANALYSED), 1
     )
-    judged = Ledger(ward.storage.database).find(str(row.detail["digest"]))
-    folder = Shelf(ward.settings.storage.root).folder / judged.folder
+    bundle = Ledger(ward.storage.database).find(str(row.detail["digest"]))
+    folder = Shelf(ward.settings.storage.root).folder / bundle.folder
     hidden = folder.with_name("hidden")
     folder.rename(hidden)
     try:

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from daemon.findings import CATALOGUE
 from daemon.web.access import Person, Role, allow
 from daemon.web.blinded import withheld
-from daemon.web.context import Site, site
+from daemon.web.context import Here
 from storage.conflicts import conflicts
 
 router = APIRouter(include_in_schema=False)
@@ -21,7 +21,7 @@ MOST = 200
 @router.get("/agreement/conflicts")
 def show(
     request: Request,
-    here: Annotated[Site, Depends(site)],
+    here: Here,
     person: Annotated[Person, Depends(allow(Role.RADIOLOGIST, Role.ADMINISTRATOR))],
 ) -> Response:
     """List conflicts; what is withheld from a reader is not among them, nor any patient's name."""
