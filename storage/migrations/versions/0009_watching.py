@@ -18,7 +18,7 @@ def upgrade() -> None:
     """Make the tables; results keep what is watched, and runs may audit the drift."""
     _alarm()
     _watch()
-    # SQLite writes an added column on another's line; PostgreSQL cannot rebuild what others name
+    # SQLite writes an added column on another's line; PostgreSQL cannot rebuild what is referred to
     sqlite = op.get_bind().dialect.name == "sqlite"
     with op.batch_alter_table("result", recreate="always" if sqlite else "never") as table:
         table.add_column(sa.Column("measures", sa.Text))
