@@ -163,6 +163,8 @@ def _check(wanted: Wanted, serving: ServingModel) -> None:
         if value is not None and not 0 < value < 1:
             told = name.replace("_", "-")
             raise CannotDraw(f"The {told} is above 0 and below 1. Received: {value:g}.")
+    if len(wanted.seed) > 64:
+        raise CannotDraw("A seed has 64 characters at most.")
     if wanted.since >= wanted.until:
         raise CannotDraw("The first day is after the last one.")
 

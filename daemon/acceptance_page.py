@@ -28,7 +28,8 @@ def interval(value: Mapping[str, float] | None) -> str:
     """Return a figure with its interval, in words."""
     if value is None:
         return "none"
-    return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+    share, low, high = (f"{value[name]:.2f}" for name in ("value", "low", "high"))
+    return f"{share} ({low} to {high})".replace("-0.00", "0.00")
 
 
 def _when(timestamp: float) -> str:

@@ -17,6 +17,9 @@ TITLES: Mapping[str, str] = {
     AlarmKind.SILENCE: "Nothing comes",
     AlarmKind.CANARY: "The canary did not come through",
     AlarmKind.CANDIDATE: "A bundle cannot be used",
+    AlarmKind.CERTIFICATE: "TLS files cannot be used",
+    AlarmKind.STORAGE: "What is stored is damaged or lost",
+    AlarmKind.CONFLICT: "Two images under one UID",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -54,6 +57,21 @@ ADVICE: Mapping[str, str] = {
         "It was to serve, or to be tried, and was refused; what served before goes on. Where its"
         " files are damaged, look at the disk, and take it in again: `hilum model add FOLDER`. Then"
         " close the alarm."
+    ),
+    AlarmKind.CERTIFICATE: (
+        "The files before serve on until they end. Put a sound certificate, key and authority in"
+        " their place; they are read again without a restart."
+    ),
+    AlarmKind.STORAGE: (
+        "Look at the disk. Images that are damaged or lost: have the PACS send them again, which"
+        " heals them, or restore their files. A damaged database: stop the service, and restore a"
+        " backup by `hilum db restore`. The alarm closes when `hilum schedule run check` finds all"
+        " sound."
+    ),
+    AlarmKind.CONFLICT: (
+        "Other pixels came under a SOP Instance UID that was known. Both files are kept; the first"
+        " is reported, the later one is in quarantine. Ask the station why it gave one UID twice:"
+        " one of the two may be of another patient. Close the alarm when that is known."
     ),
 }
 

@@ -63,13 +63,20 @@ Model = Annotated[str, typer.Option("--bundle", help='Folder of a model bundle, 
 
 
 @app.command()
-def serve(config: Config) -> None:
+def serve(
+    config: Config,
+    roles: Annotated[
+        str,
+        typer.Option(help="Which of listener,worker,delivery,web,scheduler run on this host."),
+    ] = "listener,worker,delivery,web,scheduler",
+) -> None:
     """Run the service: listen, classify, report, deliver, until SIGTERM."""
     from daemon import process, supervisor
 
     settings = load(config)
+    chosen = supervisor.chosen(roles, settings)
     logs.configure("supervisor")
-    supervisor.serve(settings, process.Stop())
+    supervisor.serve(settings, process.Stop(), chosen)
 
 
 @app.command(hidden=True)

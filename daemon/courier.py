@@ -86,6 +86,7 @@ class Courier:
         """`stored` is called when there is something new for the PACS to commit to."""
         self._pacs = pacs
         self._outbox = Outbox(database)
+        self._clock = database.clock
         self._objects = objects
         self._owner = owner
         self._stored = stored
@@ -101,7 +102,7 @@ class Courier:
         wait_s = self._not_before - time.monotonic()
         if wait_s > 0:
             return wait_s  # a new report is no reason to ask a silent PACS again
-        batch = self._outbox.claim(self._pacs.name, BATCH, self._owner, LEASE_S, time.time())
+        batch = self._outbox.claim(self._pacs.name, BATCH, self._owner, LEASE_S, self._clock())
         if not batch:
             self._association.tidy()
             return POLL_S
@@ -167,7 +168,7 @@ class Courier:
         return self._association.send(dataset) if form in self._association.accepted else None
 
     def _settle(self, delivery: Delivery, status: int | None, sent: Form) -> None:
-        now = time.time()
+        now = self._clock()
         answered = "no answer" if status is None else f"{status:04X}"
         log = self._log.bind(report=sent.sop_instance_uid, status=answered)
         match meaning(status):
@@ -199,21 +200,21 @@ class Courier:
             return
         reason = f"the PACS does not take {NAMES.get(delivery.sop_class_uid, 'its SOP class')}"
         with self._claim_lost(delivery):
-            self._outbox.not_taken(delivery, "no context", reason, time.time())
+            self._outbox.not_taken(delivery, "no context", reason, self._clock())
             self._log.warning(
                 Event.HEAT_MAP_NOT_TAKEN, report=delivery.sop_instance_uid, reason=reason
             )
 
     def _dead(self, delivery: Delivery, status: str, reason: str) -> None:
         with self._claim_lost(delivery):
-            self._outbox.dead(delivery, status, reason, time.time())
+            self._outbox.dead(delivery, status, reason, self._clock())
             self._log.error(
                 Event.REPORT_DEAD, report=delivery.sop_instance_uid, status=status, reason=reason
             )
 
     def _put_back(self, deliveries: list[Delivery], reason: str) -> None:
         """Undo claims that sent nothing: the reports stay due until the PACS is reached."""
-        now = time.time()
+        now = self._clock()
         for delivery in deliveries:
             with self._claim_lost(delivery):
                 self._outbox.put_back(delivery, "no association", reason, now)

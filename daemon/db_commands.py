@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -109,6 +110,40 @@ def restore(
         _list([*found.missing], "missing")
         _list([*found.damaged], "damaged")
     raise typer.Exit(1 if bad else 0)
+
+
+@app.command()
+def copy(
+    config: Config,
+    to: Annotated[str, typer.Option(help="SQLAlchemy URL of an empty database to copy into.")],
+    as_json: Json = False,
+) -> None:
+    """Copy every row to another database, for instance from SQLite to PostgreSQL, and compare.
+
+    The service must be stopped. Set storage.database_url to the new URL afterwards; the objects
+    stay where they are. Exit status 1: nothing was copied.
+    """
+    from storage.database import open_database
+    from storage.moving import move
+    from storage.root import lock_root
+
+    storage = load(config).storage
+    with lock_root(storage.root, storage.host):  # whoever writes would write to what is left
+        source, target = open_database(storage.url), open_database(to)
+        try:
+            source.migrate(storage.root / "backups")
+            target.migrate(storage.root / "backups")
+            moved = move(source, target)
+        finally:
+            source.close()
+            target.close()
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in moved], indent=1))
+        return
+    for one in moved:
+        typer.echo(f"{one.table:24} {one.rows:>9} rows  sha256 {one.sha256[:16]}")
+    rows = sum(one.rows for one in moved)
+    typer.echo(f"copied {rows} rows of {len(moved)} tables; counts and hashes agree")
 
 
 def _list(objects: list[str], what: str) -> None:

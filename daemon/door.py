@@ -138,7 +138,7 @@ class Door(threading.Thread):
     def _greet(self, peer: socket.socket, address: Address) -> bool:
         """Take a connection up, if there is room; return whether."""
         whole = self._settings.max_connections
-        if len(self._visitors) >= whole or self._hosts[_host(address)] >= max(1, whole // 4):
+        if len(self._visitors) >= whole or self._hosts[host_of(address)] >= max(1, whole // 4):
             self._refused(address[0], "too many connections without a request")
             return False
         peer.setblocking(False)
@@ -151,7 +151,7 @@ class Door(threading.Thread):
         visitor = Visitor(peer, address, until, shaken=credentials is None)
         self._selector.register(peer, selectors.EVENT_READ, visitor)
         self._visitors.add(visitor)
-        self._hosts[_host(address)] += 1
+        self._hosts[host_of(address)] += 1
         return True
 
     def _attend(self, visitor: Visitor) -> None:
@@ -230,7 +230,7 @@ class Door(threading.Thread):
         visitor.leaving, visitor.said = True, bytearray()
         visitor.until = time.monotonic() + LEAVING_S
         self._visitors.add(visitor)
-        self._hosts[_host(visitor.address)] += 1
+        self._hosts[host_of(visitor.address)] += 1
         self._selector.register(peer, selectors.EVENT_READ, visitor)
 
     def _close_the_late(self, now: float) -> None:
@@ -242,7 +242,7 @@ class Door(threading.Thread):
     def _forget(self, visitor: Visitor) -> None:
         self._selector.unregister(visitor.peer)
         self._visitors.discard(visitor)
-        host = _host(visitor.address)
+        host = host_of(visitor.address)
         self._hosts[host] -= 1
         if not self._hosts[host]:
             del self._hosts[host]
@@ -259,7 +259,7 @@ def _title(padded: bytes) -> str:
     return padded.decode("ascii", errors="replace").strip(" \0")
 
 
-def _host(address: Address) -> str:
+def host_of(address: Address) -> str:
     """Whose share a connection counts to: one host may have any address of an IPv6 network."""
     peer = ipaddress.ip_address(address[0])
     if isinstance(peer, ipaddress.IPv4Address) or peer.ipv4_mapped:

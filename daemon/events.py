@@ -14,6 +14,7 @@ class Event(StrEnum):
     PROCESS_STARTED = "process.started"
     PROCESS_DIED = "process.died"
     PROCESS_KILLED = "process.killed"  # it held a claim past its lease
+    HOST_SILENT = "host.silent"  # another host; what it held is given back
     DATABASE_OPENED = "database.opened"
     DATABASE_MIGRATED = "database.migrated"
     DATABASE_DAMAGED = "database.damaged"  # a check found it

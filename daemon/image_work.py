@@ -1,4 +1,9 @@
-"""One image: claimed, opened, classified, answered; a thread may open the next meanwhile."""
+"""One image: claimed, opened, classified, answered; a thread may open the next meanwhile.
+
+Steps 6 and 7 of docs/reliability.md: the claim, with its attempt and its token, is committed before
+anything is read; the result, the end of the job and the study's due time are one commit, where the
+token is still ours.
+"""
 
 from __future__ import annotations
 

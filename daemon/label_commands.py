@@ -20,9 +20,29 @@ holdout = typer.Typer(help="The patients whom no bundle learns from.", no_args_i
 @labels.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="CSV with the columns accession_number, finding, present.")
+        Path,
+        typer.Argument(
+            help="CSV with the columns accession_number, finding, present; FHIR R4 as JSON; or "
+            "HL7 v2 ORU^R01 messages."
+        ),
     ],
     config: Config,
+    codes: Annotated[
+        Path | None, typer.Option(help="What codes mean (TOML), beside those of our own reports.")
+    ] = None,
+    accession: Annotated[
+        str,
+        typer.Option(
+            help="Where the accession number stands: OBR-18 (default), OBR-2, OBR-3, OBR-19, ORC-2 "
+            "or ORC-3; in FHIR the system of an identifier, by default that of the type ACSN."
+        ),
+    ] = "",
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Let codes without a meaning be.")
+    ] = False,
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Leave out accession numbers of no study.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Import what reports say, whole or not at all; unknown accession numbers are listed."""
@@ -30,11 +50,14 @@ def import_(
     from storage.labelled import Labelled
 
     with opened(config) as database:
-        lines = read_labels(file, database)
-        studies = Labelled(database).import_reports(lines, actor(), time.time())
-    told = {"studies": studies, "labels": len(lines)}
-    sentence = f"{len(lines)} labels of {studies} studies are imported"
-    typer.echo(json.dumps(told) if as_json else sentence)
+        lines = read_labels(file, database, codes, accession, skip_unknown=skip_unknown)
+        done = Labelled(database).import_reports(lines, actor(), time.time(), known_only=known_only)
+    sentence = f"{done.labels} labels of {done.studies} studies are imported"
+    if done.changed:
+        sentence += f"; {done.changed} had been said otherwise by an import before"
+    if done.left_out:
+        sentence += f"; left out, as they name no one study: {', '.join(done.left_out)}"
+    typer.echo(json.dumps(asdict(done)) if as_json else sentence)
 
 
 @holdout.command()

@@ -1,8 +1,8 @@
 """The DICOM listener: a C-STORE is answered 0000H only when the image is durable.
 
-The order of events is the promise of the service::
+The order of events is the promise of the service; docs/reliability.md numbers it::
 
-    admission -> UID -> file (fsync) -> row and job (COMMIT) -> 0000H
+    1 admission -> 2 UID -> 3 file (fsync) -> 4 row and job (COMMIT) -> 5 0000H
 
 Nothing here reads a dataset; its bytes go to the disk as they came.
 """
@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 from pynetdicom import AE, _config, evt
-from pynetdicom.dimse_messages import C_STORE_RQ, N_EVENT_REPORT_RQ
 from pynetdicom.events import Event as DicomEvent
 
-from daemon import admission, contexts, listener_care, logs, process
+from daemon import admission, contexts, listener_care, logs, process, unruly
 from daemon.commitment import Receiver
-from daemon.door import Door, Request
+from daemon.door import Door, Request, host_of
 from daemon.errors import CannotListen, CertificateUnusable
 from daemon.events import Event
 from daemon.file_header import file_header
@@ -53,8 +52,6 @@ if TYPE_CHECKING:
     from storage.queue import Queue
 
 _UID = re.compile(r"[0-9.]{1,64}")
-_NO_UID = "0"
-REPORTS = 32  # on commitments, at a time
 _ACCEPTANCE_EVENTS = {
     Acceptance.NEW: Event.INSTANCE_ACCEPTED,
     Acceptance.REPEATED: Event.INSTANCE_REPEATED,
@@ -105,8 +102,12 @@ class Listener:
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_RELEASED, self._ended, ["released"]),
             (evt.EVT_ABORTED, self._ended, ["aborted"]),
-            (evt.EVT_DIMSE_RECV, _name_the_nameless),
-            (evt.EVT_DIMSE_RECV, _one_at_a_time, [2 * self._settings.max_associations + REPORTS]),
+            (evt.EVT_DIMSE_RECV, unruly.name_the_nameless),
+            (
+                evt.EVT_DIMSE_RECV,
+                unruly.one_at_a_time,
+                [2 * self._settings.max_associations + unruly.REPORTS],
+            ),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
             *(self._receiver.offer(entity) if self._receiver else []),
@@ -140,6 +141,11 @@ class Listener:
         self.door.close()
         self._server.drain(drain_s)
 
+    def tidy(self) -> None:
+        """End what a fault has left of associations."""
+        if self._server is not None:
+            self._server.open_now()
+
     def _admit(self, request: Request) -> bytes | None:
         """Open an association, or return the PDU that rejects it."""
         assert self._server is not None
@@ -149,11 +155,15 @@ class Listener:
             self._settings,
             admission.Caller(request.calling_ae, request.called_ae, address, request.certificate),
             open_now=len(there) + 1,
-            open_there=there.count(address) + 1,
+            open_there=there.count(host_of(request.address)) + 1,
         )
         if rejection is None:
-            self._server.admit(request)
-            return None
+            try:
+                self._server.admit(request)
+            except RuntimeError:  # the system gives no further thread
+                rejection = admission.LIMIT_EXCEEDED
+            else:
+                return None
         if self.tally.note(request.calling_ae, address, rejection.reason):
             self._log.warning(
                 Event.ASSOCIATION_REJECTED, calling_ae=request.calling_ae, peer=address,
@@ -219,7 +229,7 @@ class Listener:
         request = event.request
         uid = str(request.AffectedSOPInstanceUID or "")
         sop_class = str(request.AffectedSOPClassUID or "")
-        if not _UID.fullmatch(uid) or uid == _NO_UID:
+        if not _UID.fullmatch(uid) or uid == unruly.NO_UID:  # 2
             log.warning(Event.INSTANCE_REFUSED, status="0117", reason="the UID is not a UID")
             return INVALID_SOP_INSTANCE
         if sop_class != event.context.abstract_syntax:
@@ -238,8 +248,8 @@ class Listener:
             return OUT_OF_RESOURCES
         dataset = request.DataSet.getvalue()
         transfer_syntax = str(event.context.transfer_syntax)
-        stored = self._objects.put(file_header(sop_class, uid, transfer_syntax), dataset)
-        acceptance = self._queue().accept(
+        stored = self._objects.put(file_header(sop_class, uid, transfer_syntax), dataset)  # 3
+        acceptance = self._queue().accept(  # 4
             Arrival(
                 sop_instance_uid=uid,
                 sop_class_uid=sop_class,
@@ -259,42 +269,13 @@ class Listener:
             sop_instance=uid, sha256=stored.sha256, size_bytes=stored.size_bytes,
             transfer_syntax=transfer_syntax,
         )  # fmt: skip
-        return SUCCESS
-
-
-def _name_the_nameless(event: DicomEvent) -> None:
-    """Give a C-STORE without a SOP Instance UID one that is refused.
-
-    pynetdicom drops such a request, and the peer would wait for its time-out.
-    """
-    command = event.message.command_set
-    if isinstance(event.message, C_STORE_RQ) and not command.get("AffectedSOPInstanceUID"):
-        command.AffectedSOPInstanceUID = _NO_UID
-
-
-def _one_at_a_time(event: DicomEvent, threads: int) -> None:
-    """Let a peer wait that reports on commitments faster than we take it.
-
-    pynetdicom starts a thread for each such report; here, in the thread that reads, is where the
-    peer can be held up.
-    """
-    until = time.monotonic() + event.assoc.network_timeout
-    while isinstance(event.message, N_EVENT_REPORT_RQ) and time.monotonic() < until:
-        if threading.active_count() < threads:
-            return
-        time.sleep(0.01)
-
-
-def _fault(unforeseen: threading.ExceptHookArgs) -> None:
-    """A peer's bytes that pynetdicom fails on end the association's thread: say so, without them"""
-    if isinstance(unforeseen.exc_value, Exception):
-        logs.get().error(Event.FAULT, **logs.whereabouts(unforeseen.exc_value))
+        return SUCCESS  # 5
 
 
 def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:
     """Listen until told to stop; return the exit status."""
     log = logs.get()
-    threading.excepthook = _fault
+    threading.excepthook = unruly.fault
     objects = ObjectStore(settings.storage.root, settings.storage.reserve_bytes)
     queue: Future[Queue] = Future()
     commitments: Future[Commitments] = Future()

@@ -47,7 +47,8 @@ class Care:
         self._alarm = CertificateAlarm(database, "dicom.tls")
 
     def look(self) -> None:
-        """Keep the tally, and raise or clear the alarm. Raises StorageError."""
+        """Keep the tally, end what is left over, raise or clear the alarm. Raises StorageError."""
+        self._listener.tidy()
         counted = self._listener.tally.take()
         if counted:
             self._add(self._database, counted)

@@ -32,7 +32,7 @@ def configure(role: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    for name in ("pydicom", "pynetdicom", "alembic"):
+    for name in ("pydicom", "pynetdicom", "alembic", "sqlalchemy"):
         library = logging.getLogger(name)
         library.handlers = [logging.NullHandler()]
         library.propagate = False

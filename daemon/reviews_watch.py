@@ -15,12 +15,13 @@ from typing import Any
 from daemon import logs
 from daemon.alarms import Bell
 from daemon.events import Event
+from storage.agreed import Agreed, Said
 from storage.alarm_records import AlarmKind
 from storage.bundles import ServingModel
 from storage.database import Database
 from storage.doubts import DoubtLine, Doubts
 from storage.ledger import Ledger
-from storage.watching import Said, Watching
+from storage.watching import Watching
 from training.reviewed import (
     MIN_COMPARED,
     MIN_REVIEWS,
@@ -48,7 +49,7 @@ class ReviewsWatch:
         """Work on a migrated database."""
         self._watching, self._ledger = Watching(database), Ledger(database)
         self._doubts, self._bell = Doubts(database), Bell(database)
-        self._database = database
+        self._database, self._agreed = database, Agreed(database)
         self._looked_at = 0.0
         self._known: tuple[object, ...] = ()
 
@@ -57,7 +58,7 @@ class ReviewsWatch:
         if abs(now - self._looked_at) < LOOK_EVERY_S:
             return
         self._looked_at = now
-        changed = (*self._watching.labels_changed(), self._ledger.revision())
+        changed = (*self._agreed.changed(), self._ledger.revision())
         if changed == self._known:
             return
         serving = self._ledger.serving()
@@ -73,7 +74,7 @@ class ReviewsWatch:
         if before.get("digest") not in (None, digest):
             self._begin_anew(before, now)
         by_finding: dict[str, list[Said]] = defaultdict(list)
-        for one in self._watching.said(version):
+        for one in self._agreed.said(version):
             by_finding[one.finding].append(one)
         lines = {one.finding: one for one in reversed(self._doubts.lines(digest))}
         told: dict[str, Any] = {}

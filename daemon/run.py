@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 from classifier.errors import ClassifierError
 from daemon import logs
+from daemon.courtesy import Courtesy, step_back
 from daemon.errors import CanaryLost, DaemonError
 from daemon.events import Event
 from daemon.process import EXIT_FAULT
@@ -41,7 +41,6 @@ from training.errors import (
 
 LEASE_S = 30.0
 BEAT_S = 2.0
-NICE = 19
 
 # The module of each kind has `perform(Task) -> Outcome`.
 KINDS = {
@@ -65,10 +64,12 @@ class Progress:
     stage: str = ""
     done: int = 0
     total: int = 0
+    give_way: Callable[[], None] = lambda: None  # before each step
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Note it, as `training.features.Progress`."""
         self.stage, self.done, self.total = stage, done, total
+        self.give_way()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +114,13 @@ def execute(settings: Settings, run_id: int) -> RunState:
     heart = Heart(runs, claim, task.progress, parent)
     heart.start()
     if claim.kind not in AT_ONCE:
-        give_way()
+        step_back()
+        task.progress.give_way = Courtesy(database)
     state, outcome, reason = _perform(task)
     heart.end(state, outcome, reason)
     logs.get().info(Event.RUN_ENDED, run=run_id, kind=claim.kind, state=state, reason=reason)
     database.close()
     return state
-
-
-def give_way() -> None:
-    """Let this process run when nothing else wants to, as far as the system allows it."""
-    with suppress(OSError):
-        os.nice(NICE)
-    with suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _perform(task: Task) -> tuple[RunState, Outcome, str | None]:

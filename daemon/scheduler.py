@@ -38,7 +38,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     """Keep the schedules until told to stop; return the exit status."""
     del owner, bells
     database = open_database(settings.storage.url)
-    scheduler = Scheduler(settings, database)
+    scheduler = Scheduler(settings, database, database.clock)
     watchman, missing = Watchman(database), MissingCanary(settings, database)
     while not stop:
         try:
@@ -77,8 +77,8 @@ class Scheduler:
             self._log.warning(Event.RUN_PUT_BACK, run=run_id)
         for run in self.startable():
             self._start(run)
-        self._watch.step()
         self._conductor.step()
+        self._watch.step()
 
     def make_due(self) -> None:
         """Make the runs of what came due since the schedules were last looked at."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationServer, RequestHandler
 
-from daemon.door import Request
+from daemon.door import Request, host_of
 from daemon.transport import Budget, Limits, Wire
 
 BACKLOG = 128  # connections that wait for the door
@@ -37,6 +38,7 @@ class Server(AssociationServer):  # type: ignore[misc]
         self.budget = budget
         self.cut = cut
         self._open: list[tuple[Association, str]] = []
+        self._lock = threading.Lock()  # of that list
         super().__init__(*arguments, **options)
 
     def server_bind(self) -> None:
@@ -48,13 +50,18 @@ class Server(AssociationServer):  # type: ignore[misc]
     def admit(self, request: Request) -> None:
         """Make an association of a request, and start its threads."""
         opened = _Usher(request, self).association
-        self._open.append((opened, request.address[0]))
+        with self._lock:
+            self._open.append((opened, host_of(request.address)))
         self.service_actions()  # now and then, a collection: associations are cycles
 
     def open_now(self) -> list[str]:
-        """Return the address of each association that is open."""
-        self._open = [one for one in self._open if _lives(one[0])]
-        return [address for _, address in self._open]
+        """Return whose share each association that is open counts to."""
+        with self._lock:
+            for association, _ in self._open:
+                if not association.is_alive():
+                    _end(association)
+            self._open = [one for one in self._open if _lives(one[0])]
+            return [host for _, host in self._open]
 
     def drain(self, seconds: float) -> None:
         """Let the open associations end for so long, then abort the rest."""
@@ -92,3 +99,10 @@ def _lives(association: Association) -> bool:
     """Whether an association still has its place: one whose connection is closed only winds up."""
     wire = association.dul.socket
     return bool(association.is_alive() and wire is not None and wire.socket is not None)
+
+
+def _end(association: Association) -> None:
+    """Leave nothing of an association whose first thread has ended, perhaps by a fault."""
+    association.dul.kill_dul()
+    if association.dul.socket is not None:
+        association.dul.socket._shutdown_socket()

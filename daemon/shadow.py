@@ -16,8 +16,8 @@ from classifier.decode import read_object
 from classifier.errors import ClassifierError, NotEligible
 from daemon import logs, process
 from daemon.alarms import Bell
+from daemon.courtesy import step_back
 from daemon.events import Event
-from daemon.run import give_way
 from daemon.serving import open_classifier
 from daemon.settings import Settings
 from daemon.shelf import Shelf
@@ -36,7 +36,7 @@ IDLE_S = 0.5  # between looks whether the queue is empty, and whether there is a
 def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bells) -> int:
     """Classify until told to stop, or until the trial has ended; return the exit status."""
     del bells
-    give_way()
+    step_back()
     process.give_memory_back()
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")

@@ -1,4 +1,8 @@
-"""One study: its report built, its bytes and its deliveries committed."""
+"""One study: its report built, its bytes and its deliveries committed.
+
+Step 7 of docs/reliability.md: the report's file is synced first; its row, its deliveries and the
+end of the claim are one commit, where the token is still ours.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon import logs, process
+from daemon.errors import SettingsError
 from daemon.events import Event
 from daemon.limits import why_ended
 from daemon.settings import Settings
@@ -31,6 +32,8 @@ from storage.root import lock_root
 if TYPE_CHECKING:
     from daemon.recovery import Claims
 
+# In the order of their start: who sends is not kept waiting
+ROLES = ("listener", "worker", "delivery", "web", "scheduler")
 FORK = get_context("fork")
 # Imported once for all children but the first; only the workers import the classifier.
 SHARED = ("daemon.delivery", "daemon.recovery")
@@ -45,7 +48,7 @@ class Child:
     """One process of the service, restarted whenever it ends."""
 
     role: str
-    owner: str  # under this name it claims
+    owner: str  # under this name it claims; it ends with the host's where hosts share a database
     wanted: bool = True  # else it ends by itself, and is not started again
     running: BaseProcess | None = None
     started_at: float = 0.0
@@ -56,26 +59,31 @@ class Child:
 class Supervisor:
     """The parent of all processes of one service."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, roles: Sequence[str] = ROLES) -> None:
         self._settings = settings
+        self._roles = roles
         self._log = logs.get()
-        workers = [Child("worker", f"worker-{n}") for n in range(settings.classifier.workers)]
-        several = range(1, settings.dicom.listeners)
-        listeners = [Child("listener", "listener"),
-                     *(Child("listener", f"listener-{n + 1}") for n in several)]  # fmt: skip
-        others = [Child(role, role) for role in ("delivery", "web", "scheduler")]
-        self._shadow = Child("shadow", "shadow", wanted=False)  # while a candidate is in its trial
-        self._children = [*listeners, *workers, *others, self._shadow]
+        host, several = settings.storage.host, range(1, settings.dicom.listeners)
+        children = [
+            Child("listener", f"listener{host}"),
+            *(Child("listener", f"listener-{n + 1}{host}") for n in several),
+            *(Child("worker", f"worker-{n}{host}") for n in range(settings.classifier.workers)),
+            *(Child(role, f"{role}{host}") for role in ("delivery", "web", "scheduler")),
+        ]
+        # Runs while a candidate is in its trial
+        self._shadow = Child("shadow", f"shadow{host}", wanted=False)
+        self._children = [one for one in children if one.role in roles]
+        if "worker" in roles:
+            self._children.append(self._shadow)
         self._life_read, self._life_write = os.pipe()
-        self._bells = process.Bells(
-            [*(worker.owner for worker in workers), *(f"delivery-{p.name}" for p in settings.pacs)]
-        )
+        workers = [one.owner for one in self._children if one.role == "worker"]
+        self._bells = process.Bells([*workers, *(f"delivery-{p.name}" for p in settings.pacs)])
 
     def run(self, stop: process.Stop) -> None:
         """Keep the children running until told to stop, then end them."""
         gc.freeze()  # a collection in a child must not touch, and so copy, what is shared
-        listener, *_ = self._children
-        self._start(listener, time.monotonic())
+        first, *_ = self._children
+        self._start(first, time.monotonic())
         for module in SHARED:
             import_module(module)
         gc.freeze()
@@ -160,6 +168,8 @@ class Supervisor:
                         child.running.join()
                 if overdue:
                     claims.release_overdue()
+                for host, count in claims.live(self._roles).items():
+                    self._log.error(Event.HOST_SILENT, host=host, released=count)
                 self._shadow.wanted = claims.in_trial()
         except StorageError as error:
             self._log.error(Event.FAULT, **logs.whereabouts(error))
@@ -194,13 +204,27 @@ class Supervisor:
         self._log.info(Event.SERVICE_STOPPED)
 
 
-def serve(settings: Settings, stop: process.Stop) -> None:
-    """Run the service until told to stop. Raises AlreadyServing.
+def chosen(roles: str, settings: Settings) -> tuple[str, ...]:
+    """Return the roles of a list with commas. Raises SettingsError, naming what is allowed."""
+    wanted = [one.strip() for one in roles.split(",")]
+    for one in wanted:
+        if one not in ROLES:
+            raise SettingsError(f'--roles: "{one}" is none; known are {", ".join(ROLES)}')
+    if len(set(wanted)) < len(ROLES) and not settings.storage.host:
+        raise SettingsError(
+            "--roles: a host that leaves roles to others shares a database with them: set"
+            " storage.database_url to PostgreSQL"
+        )
+    return tuple(one for one in ROLES if one in wanted)
+
+
+def serve(settings: Settings, stop: process.Stop, roles: Sequence[str] = ROLES) -> None:
+    """Run those roles of the service until told to stop. Raises AlreadyServing.
 
     The storage is opened by a process that ends with that, while this one imports what the listener
     needs; where the storage cannot be used it says why, and this one exits with status 1.
     """
-    with lock_root(settings.storage.root):
+    with lock_root(settings.storage.root, settings.storage.host):
         recovery = FORK.Process(target=_recover, args=(settings,))
         recovery.start()
         import_module("daemon.listener")
@@ -208,7 +232,7 @@ def serve(settings: Settings, stop: process.Stop) -> None:
         if recovery.exitcode != 0:
             sys.exit(1)
         logs.get().info(Event.SERVICE_STARTED, root=str(settings.storage.root), pid=os.getpid())
-        Supervisor(settings).run(stop)
+        Supervisor(settings, roles).run(stop)
 
 
 def _recover(settings: Settings) -> None:

@@ -142,8 +142,13 @@ class Wire(AssociationSocket):  # type: ignore[misc]
         super().close()
 
     def _shutdown_socket(self) -> None:
+        """Close the socket, also where the peer was first: pynetdicom leaves it open then."""
         self._end_message()
-        super()._shutdown_socket()
+        peer = self.socket
+        if peer is not None:
+            with suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+            peer.close()
 
     def _read(self, size: int) -> bytearray:
         if self._said:

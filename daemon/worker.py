@@ -24,6 +24,7 @@ from daemon.study_work import StudyWork
 from storage.database import Database, open_database
 from storage.errors import StorageError, SyncFailed
 from storage.objects import ObjectStore, RecentObjects
+from storage.queue import Queue
 from storage.records import StudyJob
 from storage.reviews import Reviews
 
@@ -58,6 +59,7 @@ class Worker:
         self._studies = StudyWork(
             settings, database, objects, recent, owner, bells or process.Bells(), clock
         )
+        self._queue, self._owner = Queue(database), owner
         self._reviews = Reviews(database)
         self._reviews_looked_at = 0.0
         self._classifier = classifier
@@ -92,6 +94,13 @@ class Worker:
         self._images.answer(opened, and_then=self._claim_due)
         return True
 
+    def mend(self) -> None:
+        """After a fault of the storage: give back what it left claimed. Raises StorageError."""
+        begun, self._ahead, self._due = self._ahead, None, None
+        if begun is not None:
+            begun.exception()  # what it claimed is given back with the rest
+        self._queue.release(self._owner, self._clock())
+
     def _open_next(self, *, fresh: bool = False) -> Opened | None:
         return self._images.open_next(self._classifier, fresh=fresh)
 
@@ -118,15 +127,22 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     if classifier is None:
         return 0
     objects = ObjectStore(settings.storage.root)
-    worker = Worker(settings, objects, database, classifier, owner, bells, limit=TimeLimit(IMAGE_S))
+    limit = TimeLimit(IMAGE_S)
+    worker = Worker(
+        settings, objects, database, classifier, owner, bells, database.clock, limit=limit
+    )
     limit_memory()
     backlog, engine = Backlog(database, objects), classifier.engine
     log.info(Event.WORKER_READY, model=classifier.version, engine=engine.name, why=engine.reason)
     if classifier.bundle.manifest.frontal is None:
         log.warning(Event.WORKER_BY_HEADER, reason="no model of frontal chests in the bundle")
     del classifier, engine  # a bundle that serves no more is to leave the memory
+    faulty = False
     while not stop or worker.holds:
         try:
+            if faulty:
+                worker.mend()
+            faulty = False
             worker.use(serving.look())
             busy = worker.step(ahead=not stop) or (not stop and backlog.step())
         except SyncFailed:
@@ -135,7 +151,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
             os._exit(process.EXIT_FAULT)
         except StorageError as error:
             log.error(Event.FAULT, **logs.whereabouts(error))
-            busy = False
+            busy, faulty = False, True
             stop.wait(1.0)
         if not busy:
             bell.wait(stop, POLL_S)

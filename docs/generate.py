@@ -127,7 +127,10 @@ def documents() -> dict[Path, dict[str, Callable[[], str]]]:
         ROOT / "docs" / "performance.md": {
             part: partial(bench, part) for part in ("figures", "layers")
         },
-        ROOT / "docs" / "reliability.md": {"faults": reliability.faults},
+        ROOT / "docs" / "reliability.md": {
+            "faults": reliability.faults,
+            "memory": reliability.memory,
+        },
     }
 
 

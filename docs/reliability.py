@@ -18,6 +18,15 @@ def faults() -> str:
     return faults_table(json.loads(FILE.read_text()))
 
 
+def memory() -> str:
+    """Return the picture of the longest test, where there is one."""
+    if not (FILE.parent / "pictures" / "soak.svg").exists():
+        return "Not run yet: `make reliability` on a quiet machine."
+    return (
+        "![Memory and file descriptors of the listener over 20,000 connections](pictures/soak.svg)"
+    )
+
+
 def faults_table(found: dict[str, Any]) -> str:
     """Return the machine, the date and a row for each fault, in markdown."""
     host = found["machine"]

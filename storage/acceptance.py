@@ -28,6 +28,7 @@ from storage.acceptance_rows import (
     IS_READ,
     PLAN,
     case_row,
+    last_words,
     named,
     reads_of,
     sampled_studies,
@@ -37,9 +38,11 @@ from storage.acceptance_rows import (
 from storage.audit import Audit
 from storage.database import Database
 from storage.errors import NotFound, Refused
+from storage.labels import put_labels
 from storage.people import Action
 from storage.records import StudyId
 from storage.results import cut
+from storage.review_records import ReviewId
 from storage.schema import (
     acceptance_case,
     acceptance_decision,
@@ -239,7 +242,7 @@ class Acceptances:
     def close(
         self, test: AcceptanceId, actor: str, reason: str, at: float, *, incomplete: bool = False
     ) -> AcceptanceTest:
-        """End the reading. A second time changes nothing.
+        """End the reading; its first reads become labels. A second time changes nothing.
 
         Raises NotFound, and Refused where cases are left to be read and `incomplete` is not said
         with a reason, or where nobody has read anything.
@@ -255,12 +258,15 @@ class Acceptances:
                 raise Refused(
                     f"{left} reads are left. An incomplete test is closed with a reason only."
                 )
+            words = connection.execute(last_words(test)).scalars().all()
             connection.execute(
                 update(acceptance_test)
                 .where(acceptance_test.c.id == test)
                 .values(state=AcceptanceState.CLOSED, closed_by=actor, closed_at=at,
                         close_reason=cut(reason.strip()))
             )  # fmt: skip
+            for read in words:
+                put_labels(connection, ReviewId(read))
             said: dict[str, str | int] = {"left": left, "reason": cut(reason.strip())}
             self._audit.append(actor, Action.ACCEPTANCE_CLOSED, found.plan.name, said, at=at)
         return self.show(test)

@@ -71,6 +71,29 @@ def withheld_cases(account: int) -> Select[Any]:
     )
 
 
+def reads_in_test(connection: Connection, study_id: int, account: int) -> bool:
+    """Whether an open test has the study, and the account among its readers."""
+    query = (
+        sampled_studies()
+        .join(acceptance_reader, acceptance_reader.c.test_id == acceptance_test.c.id)
+        .where(acceptance_case.c.study_id == study_id, acceptance_reader.c.account == account)
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def last_words(test: AcceptanceId) -> Select[Any]:
+    """Select the ids of the sample's first reads whose readers have not reviewed it since."""
+    later = review.alias("later")
+    since = (
+        select(later.c.id)
+        .where(later.c.study_id == review.c.study_id, later.c.account == review.c.account)
+        .where(later.c.kind == ReviewKind.REVIEW)
+        .where(later.c.state.in_((ReviewState.EFFECTIVE, ReviewState.REPORTED)))
+        .exists()
+    )
+    return select(review.c.id).where(reads_of(test), ~since).order_by(review.c.id)
+
+
 def reads_of(test: AcceptanceId) -> ColumnElement[bool]:
     """Whether a review is a first read of the sample by one of its readers, made in time."""
     cases = select(acceptance_case.c.study_id).where(acceptance_case.c.test_id == test)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, insert, select, update
 
 from storage.audit import Audit, Detail
-from storage.database import Database
+from storage.database import Database, unheld
 from storage.errors import NotFound
 from storage.people import Action
 from storage.records import CommitmentRequest, Committed, DeliveryState, Form
@@ -48,13 +48,12 @@ class Commitments:
             .where(delivery.c.next_attempt_at <= now)
             .order_by(delivery.c.next_attempt_at, delivery.c.id)
             .limit(limit)
-            .with_for_update(skip_locked=True)
         )
         with self._database.read() as connection:  # an idle thread takes no write lock
             if connection.execute(due.limit(1)).first() is None:
                 return CommitmentRequest()
         with self._database.write() as connection:
-            rows = connection.execute(due).all()
+            rows = connection.execute(unheld(due, delivery)).all()
             if not rows:
                 return CommitmentRequest()
             new = insert(commitment).values(

@@ -34,6 +34,10 @@ class DatabaseBusy(StorageError):
     """The database stayed locked by another process for longer than the time allowed."""
 
 
+class DatabaseGone(StorageError):
+    """The database server cannot be reached, or ended the connection."""
+
+
 class DatabaseDamaged(StorageError):
     """The database file is damaged."""
 

@@ -72,7 +72,7 @@ def insert_job(
 
 
 def claimable(now: float, *, fresh: bool = False) -> Select[Any]:
-    """Select the job to claim, with its instance, locked where rows can be locked."""
+    """Select the job to claim, with its instance."""
     query = (
         select(job.c.id, job.c.attempts, job.c.token, job.c.reason, *INSTANCE_COLUMNS)
         .join(instance, job.c.instance_id == instance.c.id)
@@ -80,11 +80,7 @@ def claimable(now: float, *, fresh: bool = False) -> Select[Any]:
     )
     if fresh:
         query = query.where(job.c.attempts == 0)
-    return (
-        query.order_by(job.c.received_at, job.c.id)
-        .limit(1)
-        .with_for_update(of=job, skip_locked=True)
-    )
+    return query.order_by(job.c.received_at, job.c.id).limit(1)
 
 
 def give_up(

@@ -61,14 +61,32 @@ class ReportLabel:
 class UnknownAccessions(Refused):
     """Accession numbers name no study, or more than one; nothing was imported."""
 
-    def __init__(self, unknown: tuple[str, ...], ambiguous: tuple[str, ...]) -> None:
+    def __init__(self, unknown: tuple[str, ...], ambiguous: tuple[str, ...], of: int) -> None:
         told = []
         if unknown:
-            told.append(f"no study has the accession number {_listed(unknown)}")
+            told.append(
+                f"no study has the accession number {_listed(unknown)} ({len(unknown)} of {of})"
+            )
         if ambiguous:
-            told.append(f"more than one study has the accession number {_listed(ambiguous)}")
+            told.append(
+                f"more than one study has the accession number {_listed(ambiguous)} "
+                f"({len(ambiguous)} of {of})"
+            )
         super().__init__(f"Nothing was imported: {'; '.join(told)}.")
         self.unknown, self.ambiguous = unknown, ambiguous
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import has done. changed: labels that an earlier import had said otherwise.
+
+    left_out: accession numbers that name no study, or more than one.
+    """
+
+    studies: int
+    labels: int
+    changed: int
+    left_out: tuple[str, ...]
 
 
 class Labelled:
@@ -108,8 +126,10 @@ class Labelled:
                 for row in connection.execute(query)
             ]
 
-    def import_reports(self, lines: list[ReportLabel], actor: str, at: float) -> int:
-        """Store what reports say, all of it or nothing; return how many studies it is of.
+    def import_reports(
+        self, lines: list[ReportLabel], actor: str, at: float, *, known_only: bool = False
+    ) -> Imported:
+        """Store what reports say, all of it or nothing; `known_only`: that of the known studies.
 
         Raises UnknownAccessions.
         """
@@ -118,21 +138,30 @@ class Labelled:
             studies = _by_accession(connection, wanted)
             unknown = tuple(one for one in wanted if not studies[one])
             ambiguous = tuple(one for one in wanted if len(studies[one]) > 1)
-            if unknown or ambiguous:
-                raise UnknownAccessions(unknown, ambiguous)
-            for study_id in sorted({studies[one][0] for one in wanted}):
+            left_out = (*unknown, *ambiguous)
+            if left_out and (not known_only or len(left_out) == len(wanted)):
+                raise UnknownAccessions(unknown, ambiguous, len(wanted))
+            kept = [line for line in lines if len(studies[line.accession_number]) == 1]
+            found = {studies[line.accession_number][0] for line in kept}
+            for study_id in sorted(found):
                 draw_study(connection, study_id, at)
-            for line in lines:
+            before = _reports(connection)
+            changed = 0
+            for line in kept:
+                study_id = studies[line.accession_number][0]
+                said = before.get(study_id, {}).get(line.finding)
+                changed += said is not None and said != line.present
                 word = {"present": line.present, "actor": actor, "imported_at": at}
                 new = insert_or(connection, report_label).values(
-                    study_id=studies[line.accession_number][0], finding=line.finding, **word
+                    study_id=study_id, finding=line.finding, **word
                 )
                 connection.execute(
                     new.on_conflict_do_update(index_elements=["study_id", "finding"], set_=word)
                 )
-            counts = {"studies": len(wanted), "labels": len(lines)}
+            done = Imported(len(found), len(kept), changed, left_out)
+            counts = {"studies": done.studies, "labels": done.labels, "changed": changed}
             self._audit.append(actor, Action.LABELS_IMPORTED, "labels", counts, at=at)
-        return len(wanted)
+        return done
 
 
 def _image(

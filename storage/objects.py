@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -112,15 +114,19 @@ class ObjectStore:
         for folder in folders:
             sync_folder(folder)
 
-    def sweep(self) -> int:
+    def sweep(self, idle_s: float = 0.0) -> int:
         """Remove what a killed process left in incoming/; return how many files.
 
-        Only at start, under the root lock: it would take the files of a running `put`.
+        Only at start, under the root lock: it would take the files of a running `put`. Where other
+        hosts share the root, `idle_s` spares what was written to since so many seconds.
         """
-        leftovers = list(self._incoming.iterdir())
-        for leftover in leftovers:
-            leftover.unlink()
-        return len(leftovers)
+        latest, swept = time.time() - idle_s, 0
+        for leftover in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # another host has just renamed it
+                if leftover.stat().st_mtime <= latest:
+                    leftover.unlink()
+                    swept += 1
+        return swept
 
     def _free_bytes(self) -> int:
         figures = os.statvfs(self._objects)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, true, update
 
-from storage.database import Database
+from storage.database import Database, unheld
 from storage.errors import LostClaim
 from storage.jobs import NO_CLAIM, hold_by_hand
 from storage.records import (
@@ -52,7 +52,7 @@ class Outbox:
             if connection.execute(_claimable(pacs, 1, now)).first() is None:
                 return []
         with self._database.write() as connection:
-            rows = connection.execute(_claimable(pacs, limit, now)).all()
+            rows = connection.execute(unheld(_claimable(pacs, limit, now), delivery)).all()
             connection.execute(
                 update(delivery)
                 .where(delivery.c.id.in_([row.id for row in rows]))
@@ -130,21 +130,24 @@ class Outbox:
         """The PACS takes no such object beside a report. Raises LostClaim."""
         self._end(claim, DeliveryState.NOT_TAKEN, status, error, now)
 
-    def reset_sending(self, owner: str | None = None, pacs: str | None = None) -> int:
-        """Put back what was being sent, by that owner or, at start, by anyone; return how many."""
-        query = update(delivery).where(delivery.c.state == DeliveryState.SENDING)
-        if owner is not None:
-            query = query.where(delivery.c.owner == owner)
-        if pacs is not None:
-            query = query.where(delivery.c.pacs == pacs)
+    def release_all(self, host: str = "") -> int:
+        """Put back what a host, or anyone, was sending at start; return how many.
+
+        `host` as in `Queue.release_all`.
+        """
+        return self._release(delivery.c.owner.endswith(host, autoescape=True) if host else true())
+
+    def release(self, owner: str, pacs: str | None = None) -> int:
+        """Put back what an owner held that has died, for one PACS or for all; return how many."""
+        to = true() if pacs is None else delivery.c.pacs == pacs
+        return self._release(delivery.c.owner == owner, to)
+
+    def _release(self, *which: ColumnElement[bool]) -> int:
+        query = update(delivery).where(delivery.c.state == DeliveryState.SENDING, *which)
         with self._database.write() as connection:
             return connection.execute(
                 query.values(state=DeliveryState.PENDING, **NO_CLAIM)
             ).rowcount
-
-    def release(self, owner: str, pacs: str | None = None) -> int:
-        """Put back what an owner held that has died, for one PACS or for all; return how many."""
-        return self.reset_sending(owner, pacs)
 
     def rows(
         self, states: Collection[DeliveryState] | None = None, limit: int = 200
@@ -301,7 +304,6 @@ def _claimable(pacs: str, limit: int, now: float) -> Select[Any]:
         .where(~_held_back())
         .order_by(delivery.c.next_attempt_at, delivery.c.id)
         .limit(limit)
-        .with_for_update(of=delivery, skip_locked=True)
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Select, delete, func, select, true, u
 
 from storage.alarm_records import AlarmKind
 from storage.alarms import Alarms
-from storage.database import Database
+from storage.database import Database, unheld
 from storage.errors import NotFound
 from storage.headers import Headers
 from storage.jobs import (
@@ -87,7 +87,7 @@ class Queue:
             if connection.execute(query).first() is None:
                 return None
         with self._database.write() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(unheld(query, job)).first()
             if row is None:
                 return None
             attempts, token, lease_until = row.attempts + 1, row.token + 1, now + lease_s
@@ -198,10 +198,15 @@ class Queue:
             expired = job.c.lease_until <= now, study.c.lease_until <= now
             return release_claims(connection, *expired, now, "its lease ran out")
 
-    def release_all(self, now: float) -> int:
-        """Put back at once every claim, as nobody who held one is alive at start."""
+    def release_all(self, now: float, host: str = "") -> int:
+        """Put back at once every claim of a host: nobody there who held one is alive at start.
+
+        `host` ends the names of those who claim there; without one, every claim.
+        """
         with self._database.write() as connection:
-            return release_claims(connection, true(), true(), now, "the service ended")
+            jobs = job.c.owner.endswith(host, autoescape=True) if host else true()
+            studies = study.c.owner.endswith(host, autoescape=True) if host else true()
+            return release_claims(connection, jobs, studies, now, "the service ended")
 
     def overdue(self, now: float) -> set[str]:
         """Return who holds a claim, on a job or on a study, whose lease has run out."""
@@ -310,6 +315,13 @@ class Queue:
                     ResultStatus.NOT_ANALYSED, reason_code=QUARANTINED_BY_HAND, reason=reason
                 )
                 add_result(connection, held, answer, uid, 0, now)
+
+    def is_busy(self) -> bool:
+        """Return whether an image waits or is worked on."""
+        open_now = [JobState.PENDING, JobState.RUNNING]
+        query = select(job.c.id).where(job.c.state.in_(open_now)).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
 
     def counts(self) -> Counts:
         """Return how many jobs and deliveries stand in each state, zeros too."""

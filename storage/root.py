@@ -1,4 +1,4 @@
-"""The storage root: one service at a time holds it."""
+"""The storage root: one service at a time holds it, or one on each host that shares it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ class RootLock:
         os.close(self._descriptor)
 
 
-def lock_root(root: Path) -> RootLock:
-    """Take the storage root for this process and those it forks. Raises AlreadyServing."""
+def lock_root(root: Path, host: str = "") -> RootLock:
+    """Take the storage root for this process and those it forks. Raises AlreadyServing.
+
+    `host`: of the hosts that share the root, each holds its own part.
+    """
     make_folder(root)
-    descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(root / f"lock{host}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Update, case, func, insert, select, update
 
 from storage.companions import enqueue
-from storage.database import Database
+from storage.database import Database, unheld
 from storage.errors import LostClaim, NotFound
 from storage.jobs import MAX_STUDY_ATTEMPTS, NO_CLAIM, hold_by_hand, jobs_again
 from storage.listing import list_study, of_canary, put_own
@@ -57,7 +57,7 @@ class Studies:
             if connection.execute(_claimable(now)).first() is None:
                 return None
         with self._database.write() as connection:
-            row = connection.execute(_claimable(now)).first()
+            row = connection.execute(unheld(_claimable(now), study)).first()
             if row is None:
                 return None
             claim = StudyJob(
@@ -228,7 +228,6 @@ def _claimable(now: float) -> Select[Any]:
         .where(~own)
         .order_by(study.c.due_at)
         .limit(1)
-        .with_for_update(of=study, skip_locked=True)
     )  # fmt: skip
 
 

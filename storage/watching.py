@@ -1,4 +1,4 @@
-"""What is watched: images with their measures, how stations stand, what readers said of findings.
+"""What is watched: images with their measures, and how stations stand.
 
 No patient data is read here. A station is what the header calls it, else the sender's AE title.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, cast, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 
 from storage.alarm_records import AlarmKind
 from storage.alarms import Alarms
@@ -25,7 +25,6 @@ from storage.schema import (
     finding,
     image_header,
     instance,
-    label,
     model,
     result,
     station_watch,
@@ -41,9 +40,6 @@ MIN_IMAGES = 200
 
 NEWEST = 1000
 """Images that a station's reference is made of, at most."""
-
-REVIEWED = 20_000
-"""Labels that are looked at, the newest: more would say the same, later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +71,6 @@ class StationRow:
     reference_at: float | None
     updated_at: float
     accepted_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What readers agree on of a finding in an image, and what had been computed."""
-
-    finding: str
-    station: str
-    probability: float
-    threshold: float
-    present: bool
-    at: float
 
 
 class Watching:
@@ -124,7 +108,7 @@ class Watching:
     ) -> tuple[Watched, ...]:
         """Return the newest images of a station under a bundle, the oldest of them first."""
         query = _images().where(
-            model.c.digest == digest, _station_name == station, result.c.created_at >= since
+            model.c.digest == digest, station_name == station, result.c.created_at >= since
         )
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(result.c.id.desc()).limit(limit)).all()
@@ -212,23 +196,7 @@ class Watching:
         since = 0.0 if drift is None else drift.opened_at
         return self.images(digest, station, NEWEST, since)
 
-    # -- reviews, and notes ------------------------------------------------------------------
-
-    def labels_changed(self) -> tuple[int, float]:
-        """Return what changes with every label: how many there are, and the newest one's time."""
-        query = select(func.count(), func.coalesce(func.max(label.c.labelled_at), 0.0))
-        with self._database.read() as connection:
-            count, newest = connection.execute(query.select_from(label)).one()
-        return int(count), float(newest)
-
-    def said(self, version: str) -> tuple[Said, ...]:
-        """Return what readers agree on of images that a bundle judged, the oldest first."""
-        with self._database.read() as connection:
-            rows = connection.execute(_said(version)).all()
-        return tuple(
-            Said(row.name, row.station, row.probability, row.threshold, bool(row.said), row.at)
-            for row in reversed(rows)
-        )
+    # -- notes  ------------------------------------------------------------------
 
     def note(self, name: str) -> dict[str, Any] | None:
         """Return a note of the watch."""
@@ -245,7 +213,7 @@ class Watching:
             connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
-_station_name: ColumnElement[str] = func.coalesce(
+station_name: ColumnElement[str] = func.coalesce(
     func.nullif(study_header.c.station, ""), instance.c.calling_ae
 )
 
@@ -254,7 +222,7 @@ def _images() -> Select[Any]:
     return (
         select(
             result.c.id, result.c.status, result.c.reason_code, result.c.measures,
-            result.c.created_at, model.c.digest, _station_name.label("station"),
+            result.c.created_at, model.c.digest, station_name.label("station"),
             func.coalesce(image_header.c.view_position, "").label("view"),
             study_header.c.study_id.label("listed"),
         )
@@ -286,36 +254,6 @@ def _watched(connection: Connection, rows: Sequence[AnyRow], serving: str | None
             )
         )  # fmt: skip
     return found
-
-
-def _said(version: str) -> Select[Any]:
-    """Select the newest first: all who read the image and named the finding said the same."""
-    value = cast(label.c.present, Integer)
-    agreed = (
-        select(
-            label.c.instance_id, label.c.finding, func.max(value).label("said"),
-            func.max(label.c.labelled_at).label("at"),
-        )
-        .group_by(label.c.instance_id, label.c.finding)
-        .having(func.max(value) == func.min(value))
-        .subquery()
-    )  # fmt: skip
-    return (
-        select(
-            finding.c.name, _station_name.label("station"), finding.c.probability,
-            finding.c.threshold, agreed.c.said, agreed.c.at,
-        )
-        .select_from(agreed)
-        .join(result, result.c.instance_id == agreed.c.instance_id)
-        .join(
-            finding, (finding.c.result_id == result.c.id) & (finding.c.name == agreed.c.finding)
-        )
-        .join(instance, result.c.instance_id == instance.c.id)
-        .outerjoin(study_header, study_header.c.study_id == instance.c.study_id)
-        .where(result.c.bundle == version)
-        .order_by(agreed.c.at.desc(), result.c.id.desc())
-        .limit(REVIEWED)
-    )  # fmt: skip
 
 
 def _station(row: AnyRow) -> StationRow:

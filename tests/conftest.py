@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import databases
 from tests.harness import Orthanc, Pacs, Service, write_config
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On PostgreSQL, leave out what is about SQLite."""
+    if databases.POSTGRESQL:
+        for item in items:
+            if item.get_closest_marker("sqlite"):
+                item.add_marker(pytest.mark.skip(reason="about SQLite itself"))
+
 
 DEMO = Path(__file__).parents[1] / "deploy" / "demo"
 
@@ -16,6 +26,13 @@ DEMO = Path(__file__).parents[1] / "deploy" / "demo"
 def demo_images() -> list[Path]:
     """The twelve published radiographs."""
     return sorted(DEMO.glob("*.png"))
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """The folder of one test, whose databases go with it."""
+    yield tmp_path
+    databases.drop(tmp_path)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from storage.records import (
     Sha256,
 )
 from storage.studies import Studies
+from tests import databases
 from tests.harness import Pacs
 
 
@@ -47,7 +48,7 @@ class Bench:
     """A storage with reports in its outbox, and a courier for them."""
 
     def __init__(self, root: Path, pacs: Pacs, **settings: Any) -> None:
-        self.database: Database = open_database(f"sqlite:///{root / 'hilum.sqlite'}")
+        self.database: Database = open_database(databases.url(root / "hilum.sqlite"))
         self.database.migrate(root / "backups")
         self.objects = ObjectStore(root)
         self.queue = Queue(self.database)

@@ -22,6 +22,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, Verification
 
 from daemon import demo_peers
+from tests import databases
 
 _config.LOG_HANDLER_LEVEL = "none"
 free_port = demo_peers.free_port
@@ -113,6 +114,11 @@ class Service:
     module: str = "daemon"  # that runs as the command `hilum`
     within: tuple[str, ...] = ()  # a command that runs it, as one that gives it a disk of its own
 
+    @property
+    def database_url(self) -> str:
+        """Where its database is."""
+        return databases.url(self.folder / "root" / "hilum.sqlite")
+
     def start(self, environment: dict[str, str] | None = None, *, ready: bool = True) -> Service:
         self.log = []
         hilum = (*self.within, sys.executable, "-m", self.module)
@@ -193,6 +199,8 @@ def write_config(folder: Path, pacs_port: int | None, **sections: dict[str, Any]
         "report": {"study_quiet_s": 0},
         "web": {"port": 0},
     }
+    if databases.POSTGRESQL:
+        tables["storage"]["database_url"] = databases.url(folder / "root" / "hilum.sqlite")
     for name, values in sections.items():
         tables.setdefault(name, {}).update(values)
     pacs = tables.pop("pacs", {})

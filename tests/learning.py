@@ -32,11 +32,14 @@ from tests.harness import write_config
 from tests.storing import analysed, arrival
 
 DEMO = Path(__file__).parents[1] / "deploy" / "demo"
-# The real command; the int8 form, most of a training's time, from fewer images than it takes there.
+# The real command; most of a training's time, the int8 form and the model of frontal chests, from
+# fewer images than they take there.
 COMMAND = (
     sys.executable,
     "-c",
-    "import training.quantise; training.quantise.SAMPLE = 12; from daemon.cli import main; main()",
+    "import training.frontal, training.quantise; "
+    "training.frontal.COPIES, training.quantise.SAMPLE = 24, 12; "
+    "from daemon.cli import main; main()",
 )
 NAMES = {
     "pneumonia": {"Pneumonia"},

@@ -16,6 +16,7 @@ from daemon.settings import Settings
 from storage.database import open_database
 from storage.objects import ObjectStore
 from storage.queue import Queue
+from tests import databases
 
 
 class Bench:
@@ -29,7 +30,7 @@ class Bench:
         **dicom: object,
     ) -> None:
         self.settings = Settings(dicom={"bind": "127.0.0.1", "port": 0, **dicom})
-        self.database = open_database(f"sqlite:///{root / 'hilum.sqlite'}")
+        self.database = open_database(databases.url(root / "hilum.sqlite"))
         self.database.migrate(root / "backups")
         self.objects = ObjectStore(root)
         self.queue = Queue(self.database)

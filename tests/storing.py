@@ -12,6 +12,7 @@ from storage.outbox import Outbox
 from storage.queue import Queue
 from storage.records import Arrival, Finding, NewReport, Result, ResultStatus, Sha256
 from storage.studies import Studies
+from tests import databases
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
@@ -33,7 +34,7 @@ class Storage:
 def open_storage(root: Path, *, migrate: bool = True, busy_timeout_s: float = 10) -> Storage:
     """Open a folder's storage, made where it is not there."""
     objects = ObjectStore(root)
-    url = f"sqlite:///{root}/hilum.db"
+    url = databases.url(root / "hilum.db", migrated=migrate)
     database = open_database(url, busy_timeout_s=busy_timeout_s)
     if migrate:
         database.migrate(root / "backups")

@@ -190,7 +190,9 @@ def report(reads: Sequence[Read], seed: int = 0) -> Report:
 
 def figures(reads: Sequence[Read], seed: int = 0) -> Figures:
     """Wilson's intervals where each case stands for as many, of a patient of its own; otherwise
-    a bootstrap of patients within what was drawn."""
+    a bootstrap of patients within what was drawn, and no narrower than Wilson's at the effective
+    number of cases (Kish, 1965): where all agree, no redraw differs. Kappa's likewise, by what the
+    interval of the agreement leaves open."""
     truth = np.array([read.truth for read in reads], dtype=np.uint8)
     decision = np.array([read.decision for read in reads], dtype=np.uint8)
     weights = np.array([read.weight for read in reads], dtype=np.float64)
@@ -203,7 +205,16 @@ def figures(reads: Sequence[Read], seed: int = 0) -> Figures:
     redrawn = _values(_redrawn(codes, weights, seed) @ cells)
     bounds = [_bounds(value, draws) for value, draws in zip(values, redrawn.T, strict=True)]
     found = [wilson(tp, tp + fn), wilson(tn, tn + fp), wilson(tp + tn, len(reads))]
-    sensitivity, specificity, agreement = found if plain else bounds[:3]
+    if not plain:
+        of = (truth, 1 - truth, np.ones_like(truth))
+        found = [
+            _wider(bound, _at_effective(bound.value, weights[side == 1])) if bound else None
+            for bound, side in zip(bounds[:3], of, strict=True)
+        ]
+    sensitivity, specificity, agreement = found
+    kappa = bounds[3]
+    if kappa is not None and agreement is not None:
+        kappa = _wider(kappa, _beyond_chance(agreement, weights @ cells))
     return Figures(
         cases=len(reads),
         patients=int(codes.max()) + 1,
@@ -211,8 +222,31 @@ def figures(reads: Sequence[Read], seed: int = 0) -> Figures:
         sensitivity=sensitivity,
         specificity=specificity,
         agreement=agreement or Interval(0.0, 0.0, 1.0),
-        kappa=bounds[3],
+        kappa=kappa,
     )
+
+
+def _at_effective(share: float, weights: Floats) -> Interval | None:
+    """Wilson's interval of a weighted share."""
+    count = float(weights.sum() ** 2 / (weights**2).sum())
+    return wilson(share * count, count)
+
+
+def _beyond_chance(agreement: Interval, cells: Floats) -> Interval:
+    """The agreement's interval as kappa has it, at the chance that the margins give."""
+    tn, fp, fn, tp = cells
+    chance = ((tp + fp) * (tp + fn) + (tn + fn) * (tn + fp)) / cells.sum() ** 2
+    value, low, high = (
+        float((one - chance) / (1 - chance))
+        for one in (agreement.value, agreement.low, agreement.high)
+    )
+    return Interval(value, max(-1.0, low), high)
+
+
+def _wider(one: Interval, other: Interval | None) -> Interval:
+    if other is None:
+        return one
+    return Interval(one.value, min(one.low, other.low), max(one.high, other.high))
 
 
 def _redrawn(codes: NDArray[np.int64], weights: Floats, seed: int) -> Floats:

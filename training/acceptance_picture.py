@@ -64,7 +64,7 @@ def _kappas(rows: Sequence[Line]) -> bytes:
     axes = figure.add_subplot()
     _lines(axes, rows, MARK)
     axes.axvline(0, color="#999999", linewidth=1)
-    axes.set_xlim(-1.02 if any(i and i.low < 0 for _, i in rows) else -0.02, 1.02)
+    axes.set_xlim(min([0.0, *(one.low for _, one in rows if one)]) - 0.02, 1.02)
     axes.set_xlabel("Cohen's kappa, 95 % interval", fontsize=9)
     return _png(figure)
 

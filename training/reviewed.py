@@ -49,7 +49,7 @@ class CalibrationCheck:
     broken: bool
 
 
-def wilson(hits: int, count: int, level: float = 0.95) -> Interval | None:
+def wilson(hits: float, count: float, level: float = 0.95) -> Interval | None:
     """A share with its interval; Wilson, J. Am. Statist. Assoc. 22, 1927."""
     if count == 0:
         return None

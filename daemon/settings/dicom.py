@@ -39,7 +39,7 @@ class DicomSettings(Section):
     max_connections: int = Field(
         128,
         ge=8,
-        le=4096,
+        le=512,  # pynetdicom's select knows 1024 descriptors
         description="Connections at a time that have not asked for an"
         " association yet, a quarter of them of one address; more are closed at once.",
     )

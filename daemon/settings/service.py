@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,12 @@ class StorageSettings(Section):
     root: Path = Field(Path("/var/lib/hilum"), description="Folder of everything durable.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL; without one, hilum.sqlite under root."
+    )
+    host_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Our name among the hosts that share the database and root; the machine's"
+        " without one. Each has its own.",
     )
     reserve_bytes: int = Field(
         1 << 30, ge=0, description="Free space below which no image is taken (A700H), in bytes."
@@ -35,6 +42,13 @@ class StorageSettings(Section):
     def url(self) -> str:
         """The database's SQLAlchemy URL."""
         return self.database_url or f"sqlite:///{self.root / 'hilum.sqlite'}"
+
+    @property
+    def host(self) -> str:
+        """What tells the claims of this host from those of others: "" where it is alone."""
+        if self.url.startswith("sqlite"):
+            return ""
+        return "@" + (self.host_name or socket.gethostname())[:64]
 
 
 class ClassifierSettings(Section):

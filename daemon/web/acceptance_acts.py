@@ -19,16 +19,16 @@ class CommandFailed(DaemonError):
     """The command could not be done."""
 
 
-def command(here: Site, person: Person, *arguments: str) -> dict[str, Any]:
-    """Do `hilum acceptance ...` for a person, and return what it says as JSON.
+def command(here: Site, person: Person, act: str, name: str, *options: str) -> dict[str, Any]:
+    """Do `hilum acceptance ACT NAME` for a person, and return what it says as JSON.
 
     Raises CommandFailed with what a person at the command line would have read.
     """
     if here.settings.file is None:
         raise CommandFailed("The service runs without a configuration file.")
     whole = [
-        sys.executable, "-m", "daemon", "acceptance", *arguments,
-        "--by", person.login, "--config", str(here.settings.file), "--json",
+        sys.executable, "-m", "daemon", "acceptance", act, *options,
+        f"--by={person.login}", f"--config={here.settings.file}", "--json", "--", name,
     ]  # fmt: skip
     try:
         done = subprocess.run(

@@ -10,6 +10,7 @@ from storage.schema.acceptance import (
 from storage.schema.access import account, api_token, audit, audit_mark, session
 from storage.schema.base import FREE_TEXT, metadata
 from storage.schema.canary import arrival_hour, arrival_watch, canary, canary_score, watched_hour
+from storage.schema.hosts import host
 from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.network import turned_away
 from storage.schema.pipeline import (
@@ -55,6 +56,7 @@ __all__ = [
     "finding",
     "holdout_draw",
     "holdout_patient",
+    "host",
     "image_header",
     "instance",
     "job",

@@ -58,6 +58,7 @@ shadow = Table(
     Column("reason", String(FREE_TEXT)),
     time("at"),
     UniqueConstraint("trial_id", "instance_id"),
+    Index(None, "instance_id"),
 )
 
 # Both sides of a decision as they were then: another analysis of the study changes nothing here.

@@ -13,6 +13,7 @@ from daemon.report.reading import groups
 from daemon.simulate import Form, Kind, Patient, make_object, send
 from storage.database import open_database
 from storage.reviews import Reviews
+from tests import databases
 from tests.harness import Orthanc, Service, running, until, write_config
 from tests.pages import PASSWORD, csrf_of
 from tests.reporting import dciodvfy
@@ -70,7 +71,7 @@ def test_a_review_by_the_api_supersedes_the_report_in_orthanc(
     assert (said[computer.name], said["pneumothorax"]) == (opposite, "Present")
     assert (listed["reviews"][0]["state"], listed["reviews"][0]["version"]) == ("reported", 2)
 
-    reviews = Reviews(open_database(f"sqlite:///{tmp_path}/root/hilum.sqlite"))
+    reviews = Reviews(open_database(databases.url(tmp_path / "root" / "hilum.sqlite")))
     assert {(one.finding, one.present, one.reviewer) for one in reviews.labels()} == {
         (computer.name, opposite == "Present", "ann"), ("pneumothorax", True, "ann"),
     }  # fmt: skip

@@ -30,7 +30,7 @@ def life(root: Path, say: Callable[[str], None]) -> None:
     storage = open_storage(root)
     storage.objects.sweep()
     storage.queue.release_all(0)
-    storage.outbox.reset_sending()
+    storage.outbox.release_all()
     for number, uid in enumerate(IMAGES):
         storage.queue.accept(put_image(storage, uid, uid.encode() * 3000, number))
         say(f"acknowledged {uid}")

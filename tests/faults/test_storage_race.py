@@ -15,6 +15,7 @@ from storage.outbox import Outbox
 from storage.queue import Queue
 from storage.records import DeliveryState, JobState
 from storage.studies import Studies
+from tests import databases
 from tests.harness import until
 from tests.storing import analysed, arrival, new_report, open_storage
 
@@ -82,7 +83,7 @@ def accept(number: int, url: str, say: Callable[[str], None]) -> None:
 def test_processes_that_race_never_do_the_same_twice(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     storage.database.close()
-    url = f"sqlite:///{tmp_path}/hilum.db"
+    url = databases.url(tmp_path / "hilum.db")
 
     accepted = Counter(in_processes(url, accept))
     for n in range(IMAGES):
@@ -126,7 +127,7 @@ def test_workers_that_are_taken_over_write_one_result(tmp_path: Path) -> None:
     for n in range(IMAGES):
         storage.queue.accept(arrival(f"1.{n}"))
     storage.database.close()
-    said = Counter(in_processes(f"sqlite:///{tmp_path}/hilum.db", overtake))
+    said = Counter(in_processes(databases.url(tmp_path / "hilum.db"), overtake))
 
     assert said.pop("lost") >= IMAGES // 4
     assert said == {f"finished {number}": 1 for number in range(1, IMAGES + 1)}

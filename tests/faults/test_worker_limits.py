@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,20 +29,16 @@ from daemon.settings import Settings
 from daemon.worker import Worker
 from storage.records import JobState, StudyState
 from tests import soak
-from tests.faults.test_worker_company import put
+from tests.faults.test_worker_company import Victim, put
 from tests.harness import until
 from tests.storing import Storage, open_storage
 
-IMAGES = {"HANG": 100, "ABORT": 12, "GROW": 12}
 LIMIT_S = 0.5
 LIMIT_BYTES = 256 << 20
 
 
-class Hostile:
+class Hostile(Victim):
     """What a worker asks of a classifier; an image may do harm to it."""
-
-    version = "hostile 1"
-    thresholds: ClassVar[dict[str, float]] = {}
 
     def prepare(self, dataset: Dataset) -> Any:
         deed = str(dataset.PatientID)
@@ -57,7 +53,7 @@ class Hostile:
                 os.abort()
         return deed
 
-    def infer(self, prepared: str) -> Classification:
+    def infer(self, prepared: Any) -> Classification:
         if prepared == "PAUSE":
             time.sleep(1.0)
         placement = Placement(rows=16, columns=16, top=0, left=0, scale=1, side=16)
@@ -114,6 +110,7 @@ def work(storage: Storage, limit_s: float | None) -> list[int]:
     return ends
 
 
+@pytest.mark.parametrize("images", [10, pytest.param(100, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("deed", "end", "code", "reason"),
     [
@@ -121,11 +118,12 @@ def work(storage: Storage, limit_s: float | None) -> list[int]:
         ("ABORT", -signal.SIGABRT, "crashed", "decoding it ended the process: a decoder gave up"),
         ("GROW", None, "failed", "MemoryError at"),
     ],
+    ids=["hang", "abort", "grow"],
 )
 def test_1_of_100_is_quarantined_with_its_reason_and_99_are_answered(
-    tmp_path: Path, deed: str, end: int | None, code: str, reason: str
+    tmp_path: Path, images: int, deed: str, end: int | None, code: str, reason: str
 ) -> None:
-    storage, images = open_storage(tmp_path), IMAGES[deed]
+    storage = open_storage(tmp_path)
     for number in range(1, images + 1):
         put(storage, number, deed if number == 7 else "")
     assert work(storage, LIMIT_S if deed == "HANG" else None) == [

@@ -125,7 +125,8 @@ def test_what_is_missing_is_named(ward: Ward) -> None:
     (row,) = Audit(ward.storage.database).search(
         AuditQuery(subject=uid, action=Action.INSTANCE_ANALYSED), 1
     )
-    folder = next(Shelf(ward.settings.storage.root).folder.glob("*/manifest.json")).parent
+    bundle = Ledger(ward.storage.database).find(str(row.detail["digest"]))
+    folder = Shelf(ward.settings.storage.root).folder / bundle.folder
     hidden = folder.with_name("hidden")
     folder.rename(hidden)
     try:

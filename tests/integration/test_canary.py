@@ -14,9 +14,9 @@ from pydicom import dcmread
 from sqlalchemy import func, select
 
 from daemon import canary as its
-from daemon.canary import draw, hatch
+from daemon.canary import draw, fly, hatch
 from daemon.errors import CanaryLost
-from daemon.settings import load
+from daemon.settings import Settings, load
 from storage.alarms import Alarms
 from storage.database import Database, open_database
 from storage.runs import Runs
@@ -30,7 +30,9 @@ from storage.schema import (
     study_finding,
     study_header,
 )
+from tests.certificates import Certificates
 from tests.harness import Orthanc, Service, free_port, running, until, write_config
+from tests.listener_process import ListenerProcess
 
 pytestmark = [
     pytest.mark.slow,
@@ -153,3 +155,13 @@ def test_no_two_canaries_have_a_uid_in_common() -> None:
     one, other = (draw(hatch(1.8e9)) for _ in range(2))
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         assert getattr(one, name) != getattr(other, name)
+
+
+def test_it_flies_by_tls_where_the_port_speaks_nothing_else(tmp_path: Path) -> None:
+    made = Certificates(tmp_path)
+    one = hatch(time.time())
+    ours = made.dicom(peers=[{"ae_title": "HILUM_CANARY", "certificate": "HILUM"}])
+    (tmp_path / "root").mkdir()
+    with ListenerProcess(tmp_path / "root", guarded=True, tls=ours) as listener:
+        dicom = {"bind": "127.0.0.1", "port": listener.port, "tls": ours}
+        fly(Settings.model_validate({"dicom": dicom}), draw(one))

@@ -73,7 +73,8 @@ def test_labels_are_imported_and_the_hold_out_is_drawn_anew_by_name(
     file.write_text("\ufeff" + HEAD + "\r\n".join(rows), encoding="utf-8")
     config = ("--config", str(hospital.config), "--json")
     done = hilum("labels", "import", str(file), *config)
-    assert json.loads(done.stdout) == {"studies": 12, "labels": 12}, done.stderr
+    found = {"studies": 12, "labels": 12, "changed": 0, "left_out": []}
+    assert json.loads(done.stdout) == found, done.stderr
     images = Labelled(hospital.database).images()
     assert [image.report for image in images[:2]] == [{"pneumonia": False}, {"pneumonia": True}]
     assert len(Holdouts(hospital.database).members()) == 12

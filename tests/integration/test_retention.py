@@ -94,7 +94,7 @@ def test_each_pacs_has_its_courier_and_where_it_is_asked_to_commit_a_notary(
         type(duty).__name__
         for duty, _ in _duties(settings, storage.database, storage.objects, "d", Bells())
     ]
-    assert duties == ["Courier", "Notary", "Courier"]
+    assert duties == ["Courier", "Notary", "Courier", "Checker"]
     assert {row.pacs: row.state for row in Outbox(storage.database).rows()} == {
         "a": DeliveryState.COMMITTING,
         "b": DeliveryState.STORED,  # no longer to be committed to

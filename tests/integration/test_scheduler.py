@@ -42,7 +42,7 @@ def test_a_backup_comes_due_runs_and_is_whole(service: Service) -> None:
         added = asked(service, "add", "often", "--kind", "backup", "--every", "1m")
         assert added["next_due"] > time.time()
         # the time is brought forward: the schedule is a minute older than it was
-        database = open_database(f"sqlite:///{service.folder}/root/hilum.sqlite")
+        database = open_database(service.database_url)
         with database.write() as connection:
             connection.exec_driver_sql(
                 "UPDATE schedule SET created_at = created_at - 59, seen_until = seen_until - 59"
@@ -79,7 +79,7 @@ def test_a_stop_hands_the_run_back_and_a_start_goes_on(service: Service) -> None
         number = asked(service, "run", "evaluate")["run"]
         service.saw("process.started", 20, count=6)
         service.stop()
-    database = open_database(f"sqlite:///{service.folder}/root/hilum.sqlite")
+    database = open_database(service.database_url)
     before = Runs(database).show(number)
     assert before.state in (RunState.WAITING, RunState.REFUSED)
     service.start()

@@ -10,12 +10,15 @@ import pytest
 
 from classifier.classify import Classifier
 from classifier.errors import BundleRefused
+from classifier.pixels import from_image_file
 from daemon import serving
 from daemon.serving import Serving
-from daemon.settings import ClassifierSettings, Settings, StorageSettings
+from daemon.settings import ClassifierSettings, Settings, StorageSettings, WatchSettings
 from daemon.shelf import Shelf
 from storage.bundles import ModelState
+from storage.doubts import Doubts
 from storage.ledger import Ledger, LedgerRefuses
+from storage.records import Doubt
 from storage.workers import Workers
 from tests.bundles import another, unanswering
 from tests.harness import until
@@ -86,6 +89,30 @@ def test_a_worker_that_starts_takes_what_was_promoted(
     again = opened(settings, ledger).look()
     assert again.bundle.digest != second
     assert ledger.models()[0].state is ModelState.REFUSED
+
+
+def test_a_doubt_reaches_the_next_image_and_goes_when_it_is_lifted(
+    settings: Settings,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    demo_images: list[Path],
+) -> None:
+    monkeypatch.setattr(serving, "LOOK_EVERY_S", 0.0)
+    one = opened(settings, ledger)
+    digest, doubts = one.look().bundle.digest, Doubts(ledger._database)
+    assert doubts.doubt(digest, "pneumonia", "of 30 reviews none show it", 2)
+    assert not doubts.doubt(digest, "pneumonia", "again", 3)
+    classifier = one.look()
+    assert classifier.doubts == {"pneumonia": Doubt.STOPPED}
+    found = classifier.infer(classifier.place(from_image_file(demo_images[0]))).findings
+    assert {one.name: one.doubt for one in found if one.doubt} == classifier.doubts
+    update = {"watch": WatchSettings(broken_calibration="mark")}
+    marking = Serving(settings.model_copy(update=update), ledger._database, "worker-1")
+    now = ledger.serving()
+    assert now is not None
+    assert marking._doubts(now) == {"pneumonia": Doubt.MARKED}
+    doubts.lift(digest, "pneumonia", "ada", "a wrong list", 4)
+    assert one.look().doubts == {}
 
 
 def test_settings_that_name_no_bundle_do_not_stop_what_serves(

@@ -84,7 +84,7 @@ def newest(pacs: Pacs) -> set[str]:
 
 def ledger_of(service: Service) -> Ledger:
     """The ledger as the pages have it, without the command line's start-up."""
-    return Ledger(open_database(f"sqlite:///{service.folder}/root/hilum.sqlite"))
+    return Ledger(open_database(service.database_url))
 
 
 def switched(service: Service, wanted: str, count: int, since: float) -> None:

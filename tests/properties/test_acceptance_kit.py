@@ -141,3 +141,17 @@ def test_cases_of_one_class_have_no_sensitivity_and_no_fault() -> None:
     assert found.sensitivity is None
     assert found.kappa is None
     assert found.specificity is not None
+
+
+def test_where_all_agree_the_interval_is_that_of_as_many_cases_and_not_of_none() -> None:
+    """A bootstrap of twenty hits has twenty hits in each redraw."""
+    truth = np.arange(40) < 20
+    weights = np.where(truth, 1.0, 5.0)
+    found = figures(reads(truth, truth, weights))
+    assert found.sensitivity is not None
+    assert found.kappa is not None
+    alike = wilson(20, 20)
+    assert alike is not None
+    assert found.sensitivity.low == pytest.approx(alike.low)
+    assert found.sensitivity.value == found.sensitivity.high == 1
+    assert 0.4 < found.kappa.low < found.agreement.low < 1

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -138,3 +143,24 @@ def test_changed_pdus(listener: ListenerProcess) -> None:
 @pytest.mark.timeout(1800)
 def test_many_changed_pdus(listener: ListenerProcess) -> None:
     fuzz(listener, LONG_TRIES)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has no wheel for this machine")
+@pytest.mark.parametrize(
+    "seconds", [5, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
+)
+def test_bytes_chosen_by_coverage(tmp_path: Path, seconds: int) -> None:
+    """By atheris, in a process of its own; see tests/fuzz_pdus.py."""
+    for number, known in enumerate([REQUEST, *MESSAGE, RELEASE, b"".join(MESSAGE)]):
+        (tmp_path / str(number)).write_bytes(known)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz_pdus", str(seconds), str(tmp_path)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    (tried,) = re.findall(r"number_of_executed_units: (\d+)", ran.stderr)
+    soak.record(
+        soak.FUZZ, tried=int(tried), limit="nothing that is not refused, 10 s, 1 GiB",
+        seen=f"all refused or read, in {seconds} s of atheris", good=int(tried) > 0,
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from tests.soak import ROWS
 from tests.soak.faults import FAULTS
 
 PYTEST = [sys.executable, "-m", "pytest", "-q"]
-STEP_S = 900.0  # what hangs is ended then
+STEP_S = 1500.0  # what hangs is ended then
 
 
 @dataclass(frozen=True)

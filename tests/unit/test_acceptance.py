@@ -15,11 +15,11 @@ from storage.acceptance_records import ANY, AcceptanceState
 from storage.accounts import Accounts
 from storage.errors import NotFound, Refused
 from storage.holdout import Holdouts, patient_key
-from storage.labelled import Labelled
+from storage.labelled import Labelled, ReportLabel
 from storage.people import NewAccount, Role
-from storage.review_records import Reader
+from storage.review_records import NewAnswer, NewReview, Reader, ReviewKind, Verdict
 from storage.reviews import Reviews
-from tests.drawing import read_first, serve_default, take_study
+from tests.drawing import NAMES, read_first, serve_default, take_study
 from tests.storing import Storage, open_storage
 from training.acceptance import plan
 from training.allocation import allocate
@@ -157,20 +157,29 @@ def test_too_few_studies_says_how_many_there_are_and_are_needed(storage: Storage
 
 def test_nobody_learns_from_a_sample_while_it_is_open(storage: Storage) -> None:
     tests, holdouts = Acceptances(storage.database), Holdouts(storage.database)
+    reviews, anna = Reviews(storage.database), reader(storage, "anna")
     drawn = draw(storage.database, wanted(), ["anna"], "ada", 300.0)
-    uid = tests.reading_list(drawn.id, reader(storage, "anna").account)[0].study_instance_uid
-    read_first(storage.database, reader(storage, "anna"), uid, SICK, 310.0)
-    labelled = {one.patient for one in Labelled(storage.database).images()}
-    patient = patient_key(f"P{uid.removeprefix('9.')}", "", uid)
-    assert labelled == {patient}
-    assert labelled <= holdouts.sampled()
-    assert Reviews(storage.database).labels()
-    holdouts.refresh("ada", "none held out", 320.0, share=1e-9)
+    listed = [one.study_instance_uid for one in tests.reading_list(drawn.id, anna.account)]
+    for uid in listed[:2]:
+        read_first(storage.database, anna, uid, SICK, 310.0)
+    assert reviews.labels() == []
+    agreed = NewAnswer(f"1.{listed[1].removeprefix('9.')}", "pneumonia", Verdict.UNSURE)
+    reviews.write(NewReview(listed[1], ReviewKind.REVIEW, anna, 1, (agreed,)), 320.0)
+    said = [ReportLabel(f"A{listed[2].removeprefix('9.')}", "pneumonia", True)]
+    Labelled(storage.database).import_reports(said, "ada", 325.0)
+    reviews.take_effect(340.0)
+    patient = patient_key(f"P{listed[2].removeprefix('9.')}", "", listed[2])
+    assert {one.patient for one in Labelled(storage.database).images()} <= holdouts.sampled()
+    holdouts.refresh("ada", "none held out", 345.0, share=1e-9)
     with pytest.raises(Refused, match="acceptance test"):
-        holdouts.note_trained([patient], 330.0)
-    tests.close(drawn.id, "ada", "a trial", 340.0, incomplete=True)
-    holdouts.note_trained([patient], 350.0)
-    later = draw(storage.database, wanted(name="later", half_width=0.3), ["ben"], "ada", 360.0)
+        holdouts.note_trained([patient], 350.0)
+
+    tests.close(drawn.id, "ada", "a trial", 360.0, incomplete=True)
+    labels = reviews.labels()
+    assert {one.study_instance_uid for one in labels} == {listed[0]}  # the other was reviewed since
+    assert len(labels) == len(NAMES)
+    holdouts.note_trained([patient], 370.0)
+    later = draw(storage.database, wanted(name="later", half_width=0.3), ["ben"], "ada", 380.0)
     assert later.plan.counts["learnt"] == 1
 
 

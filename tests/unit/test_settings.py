@@ -139,3 +139,41 @@ def test_every_key_has_a_description() -> None:
         fields = getattr(section.annotation, "model_fields", {})
         for name, field in fields.items():
             assert field.description, name
+
+
+TLS = '[dicom.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nca = "ca.pem"\n'
+PACS = '[[pacs]]\nname = "p"\nae_title = "P"\nhost = "h"\nport = 1\n'
+
+
+def test_a_pacs_takes_our_files_for_tls(tmp_path: Path) -> None:
+    (tmp_path / "all.toml").write_text(TLS + PACS + "tls = true\n")
+    (taken,) = load(tmp_path / "all.toml").pacs
+    assert taken.tls is not None
+    assert [str(one) for one in (taken.tls.ca, taken.tls.certificate, taken.tls.key)] == [
+        "ca.pem", "c.pem", "k.pem",
+    ]  # fmt: skip
+    assert taken.tls_name == "h"
+    (tmp_path / "some.toml").write_text(TLS + PACS + 'tls = {ca = "o.pem", server_name = "n"}\n')
+    (some,) = load(tmp_path / "some.toml").pacs
+    assert some.tls is not None
+    assert (str(some.tls.ca), str(some.tls.certificate)) == ("o.pem", "c.pem")
+    assert some.tls_name == "n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (PACS + "tls = true\n", "takes the files of [dicom.tls], which is not there"),
+        (PACS + 'tls = {ca = "a", key = "k"}\n', "certificate and key go together"),
+        ("[dicom]\ntls = true\n", "a table is needed here"),
+        (TLS + "verify = false\n", "known are certificate, key, ca, client_certificate, peers"),
+        (TLS + '[[dicom.tls.peers]]\nae_title = "A"\ncertificate = "sha256:12"\n',
+         "64 hexadecimal digits"),
+        ("[dicom]\nlisteners = 2\nport = 0\n", "several listeners need a port"),
+    ],
+)  # fmt: skip
+def test_a_wrong_tls_setting_is_named(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "hilum.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path / "hilum.toml")
+    assert says in str(caught.value)

@@ -6,12 +6,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from storage.audit import Audit, AuditQuery
 from storage.errors import StorageError
 from storage.people import Action
-from storage.sqlite import sqlite
+from tests import databases
 from tests.storing import open_storage
+
+_GUARDS = ["audit_no_update", "audit_no_delete"]
 
 
 def trail(folder: Path, rows: int = 5) -> Audit:
@@ -22,10 +25,14 @@ def trail(folder: Path, rows: int = 5) -> Audit:
 
 
 def tamper(folder: Path, statement: str) -> None:
-    with sqlite.connect(folder / "hilum.db") as connection:
-        connection.execute("DROP TRIGGER audit_no_update")
-        connection.execute("DROP TRIGGER audit_no_delete")
-        assert connection.execute(statement).rowcount > 0
+    """Change the trail as somebody would who may change the database itself."""
+    names = ["audit_append_only ON audit"] if databases.POSTGRESQL else _GUARDS
+    engine = create_engine(databases.url(folder / "hilum.db"))
+    with engine.begin() as connection:
+        for name in names:
+            connection.execute(text(f"DROP TRIGGER {name}"))
+        assert connection.execute(text(statement)).rowcount > 0
+    engine.dispose()
 
 
 def test_a_sound_chain_is_verified(tmp_path: Path) -> None:

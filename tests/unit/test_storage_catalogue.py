@@ -58,6 +58,7 @@ def test_a_study_has_what_came_and_what_was_made_of_it(storage: Storage) -> None
         assert catalogue.objects(*elsewhere) == ()
 
 
+@pytest.mark.sqlite
 def test_objects_are_found_by_index(storage: Storage) -> None:
     fill(storage)
     catalogue = Catalogue(storage.database)

@@ -61,6 +61,7 @@ def test_the_journal_is_wal_where_sqlite_cannot_corrupt_it(
     assert journal_mode(version) == mode
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("version", "mode"), [((3, 40, 1), "truncate"), ((3, 51, 3), "wal")])
 def test_every_connection_is_durable(
     tmp_path: Path,
@@ -142,6 +143,7 @@ def test_a_read_sees_one_state_beside_a_writer(
     assert studies(database) == 1
 
 
+@pytest.mark.sqlite
 def test_another_process_that_keeps_the_lock_makes_it_busy(
     database: Database, tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_another_process_that_keeps_the_lock_makes_it_busy(
     other.close()
 
 
+@pytest.mark.sqlite
 def test_another_thread_that_writes_too_long_makes_it_busy(database: Database) -> None:
     inside, leave = threading.Event(), threading.Event()
 
@@ -181,7 +184,7 @@ def test_a_broken_rule_is_a_storage_error_that_shows_no_values(database: Databas
     wrong = A_STUDY | {"state": "due", "token": None}
     with pytest.raises(StorageError) as caught, database.write() as connection:
         connection.execute(insert(study).values(study_instance_uid="1.2.840.99", **wrong))
-    assert "study.token" in str(caught.value)
+    assert "token" in str(caught.value)
     assert "1.2.840.99" not in str(caught.value)
     assert "1.2.840.99" not in str(caught.value.__cause__)
 
@@ -190,6 +193,7 @@ def test_a_sound_file_has_no_faults(database: Database) -> None:
     assert database.quick_check() == []
 
 
+@pytest.mark.sqlite
 def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     for number in range(200):

@@ -125,8 +125,9 @@ def test_an_import_says_the_last_word_of_a_report_and_readers_stand_beside(
     give(storage, "1.1", STUDY, "P1", "A1")
     report_all(storage, 2.0)
     labelled = Labelled(storage.database)
-    assert labelled.import_reports([ReportLabel("A1", "pneumonia", True)], "ada", 3.0) == 1
-    labelled.import_reports([ReportLabel("A1", "pneumonia", False)], "ada", 4.0)
+    assert labelled.import_reports([ReportLabel("A1", "pneumonia", True)], "ada", 3.0).studies == 1
+    again = labelled.import_reports([ReportLabel("A1", "pneumonia", False)], "ada", 4.0)
+    assert again.changed == 1
     write(storage, review(answer("1.1", "pneumonia", "agree")), 5.0)
     report_all(storage, 20.0)
     seen = review(answer("1.1", "pneumonia", "disagree"), reader=BEN, seen=2)

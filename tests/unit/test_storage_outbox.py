@@ -161,7 +161,7 @@ def test_what_was_being_sent_goes_back(storage: Storage, outbox: Outbox) -> None
     with pytest.raises(LostClaim):
         outbox.stored(stale, "0000", 102)
     assert fresh.attempts == 2
-    assert outbox.reset_sending() == 2
+    assert outbox.release_all() == 2
     assert {row.state for row in outbox.rows()} == {DeliveryState.PENDING}
 
 

@@ -22,6 +22,7 @@ from storage.records import (
     ResultStatus,
 )
 from storage.sqlite import sqlite
+from tests import databases
 from tests.storing import Storage, analysed, arrival, open_storage
 
 
@@ -80,7 +81,7 @@ def test_other_bytes_under_a_known_uid_are_kept_and_quarantined(queue: Queue) ->
 
 def test_the_same_image_100_times_over_5_connections_makes_one_job(tmp_path: Path) -> None:
     queues = [open_storage(tmp_path).queue]
-    queues += [Queue(open_database(f"sqlite:///{tmp_path}/hilum.db")) for _ in range(4)]
+    queues += [Queue(open_database(databases.url(tmp_path / "hilum.db"))) for _ in range(4)]
     answers: list[Acceptance] = []
 
     def send(queue: Queue) -> None:

@@ -255,7 +255,7 @@ def test_one_report_uid_is_stored_once(queue: Queue, studies: Studies) -> None:
     classify(queue, "1.1", "9.1")
     classify(queue, "1.2", "9.2")
     studies.reported(due(studies), new_report("7.1"), [], 200)
-    with pytest.raises(StorageError, match=r"report\.sop_instance_uid"):
+    with pytest.raises(StorageError, match=r"report.sop_instance_uid"):
         studies.reported(due(studies), new_report("7.1"), [], 201)
     assert studies.show("9.2").state is StudyState.REPORTING
 

@@ -119,6 +119,7 @@ def test_the_interval_is_wilsons(count: int, of: int, low: float, high: float) -
     assert found.high == pytest.approx(high, abs=5e-5)
 
 
+@pytest.mark.sqlite
 @pytest.mark.slow
 def test_it_is_quick_at_100_000_results(storage: Storage) -> None:
     count, names = 100_000, [*FORCE, "nodule", "atelectasis", "infiltration"]

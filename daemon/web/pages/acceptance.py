@@ -53,7 +53,7 @@ def draw(
     """Draw a sample."""
     known = {one.login for one in _radiologists(here)}
     chosen = [login for login in readers or () if login in known]
-    arguments = [
+    options = [
         f"--half-width={half_width}", f"--finding={finding}", f"--sensitivity={sensitivity}",
         f"--specificity={specificity}", *(f"--reader={login}" for login in chosen),
         *(f"--{word}={day}" for word, day in (("since", since), ("until", until)) if day),
@@ -61,7 +61,7 @@ def draw(
     try:
         if not chosen:
             raise CommandFailed("A test needs at least one reader.")
-        made = command(here, person, "draw", *arguments, "--", name.strip())
+        made = command(here, person, "draw", name.strip(), *options)
     except CommandFailed as error:
         given = {
             "name": name, "half_width": half_width, "finding": finding, "readers": chosen,
@@ -130,7 +130,7 @@ def download(number: int, form: str, here: Here, person: Either) -> Response:
 def _report(request: Request, here: Site, person: Person, test: AcceptanceTest) -> Response:
     try:
         # close changes nothing of a closed test, and makes the report that is missing
-        command(here, person, "close", "--", test.plan.name)
+        command(here, person, "close", test.plan.name)
     except CommandFailed as error:
         told = f"The test is closed, and its report could not be made: {error}"
         return _one(request, here, person, test.id, problem=told)

@@ -18,7 +18,9 @@ def upgrade() -> None:
     """Make the tables; results keep what is watched, and runs may audit the drift."""
     _alarm()
     _watch()
-    with op.batch_alter_table("result", recreate="always") as table:
+    # SQLite writes an added column on another's line; PostgreSQL cannot rebuild what is referred to
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    with op.batch_alter_table("result", recreate="always" if sqlite else "never") as table:
         table.add_column(sa.Column("measures", sa.Text))
     with op.batch_alter_table("finding") as table:
         table.add_column(_states("finding", "doubt", "marked", "stopped", nullable=True))

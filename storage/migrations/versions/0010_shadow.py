@@ -57,6 +57,7 @@ def upgrade() -> None:
         ),
         sa.UniqueConstraint("trial_id", "instance_id", name=op.f("uq_shadow_trial_id_instance_id")),
     )
+    op.create_index(op.f("ix_shadow_instance_id"), "shadow", ["instance_id"])
     op.create_table(
         "shadow_finding",
         sa.Column("shadow_id", sa.Integer, nullable=False),
