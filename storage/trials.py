@@ -87,7 +87,8 @@ class Trials:
 
     def is_current(self, one: Trial) -> bool:
         """Whether what serves, and every threshold, is what it was when the trial began."""
-        return self._ledger.revision() == one.revision
+        now, then = self._ledger.revision(), one.revision
+        return (now.promotion, now.threshold) == (then.promotion, then.threshold)
 
     def _trials(self, query: Select[Any]) -> tuple[Trial, ...]:
         with self._database.read() as connection:

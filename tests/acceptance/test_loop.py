@@ -61,9 +61,9 @@ def test_the_loop_is_walked_and_walked_back(loop: Loop) -> None:
                 "UPDATE schedule SET created_at = created_at - 59, seen_until = seen_until - 59"
             )
         due = service.saw("run.due", 20)
+        assert administrator.delete("/api/v1/schedules/nightly").status_code == 200
         ended = service.saw("run.ended", 400)  # it gives way to whatever else runs
         assert (ended["run"], ended["state"]) == (due["run"], "done")
-        assert administrator.delete("/api/v1/schedules/nightly").status_code == 200
         run = administrator.get(f"/api/v1/runs/{ended['run']}").json()
         assert run["verdict"] is True, run["outcome"]["verdict"]["reasons"]
         assert "Brier score" in " ".join(run["outcome"]["verdict"]["gains"])

@@ -10,6 +10,7 @@ from daemon import promotion
 from daemon.promotion import GateNotPassed
 from daemon.trials import CHANGED, stop
 from storage.database import Database
+from storage.doubts import Doubts
 from storage.errors import Refused
 from storage.ledger import Ledger, LedgerRefuses
 from storage.shadow_records import Trial, TrialState
@@ -148,6 +149,19 @@ def test_a_change_of_thresholds_or_a_roll_back_ends_a_trial(
     assert (one.state, one.reason) == (TrialState.STOPPED, CHANGED)
     rule.step()
     assert Trials(database).open() is None, "it is not begun again and again"
+
+
+def test_a_doubted_calibration_is_no_reason_to_end_a_trial(
+    database: Database, tmp_path: Path, digest: str
+) -> None:
+    rule = conductor(database, tmp_path, **RULE)
+    rule.step()
+    serving = Ledger(database).serving()
+    assert serving is not None
+    assert Doubts(database).doubt(serving.model.digest, "pneumonia", "by 35 reviews", 50)
+    assert Ledger(database).revision() != serving.revision
+    rule.step()
+    assert last(database, digest).state is TrialState.OPEN
 
 
 def test_too_few_images_in_the_time_are_a_refusal_that_says_so(
