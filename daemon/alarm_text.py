@@ -117,7 +117,7 @@ def _input(detail: Mapping[str, Any]) -> str:
         f"{MEASURES.get(name, name)} {_shift(one)}"
         for name, one in sorted(detail["measures"].items(), key=lambda item: -item[1]["shift"])
     )
-    return f"{moved}, against {detail['against']}."
+    return f"{moved[:1].upper()}{moved[1:]}, against {detail['against']}."
 
 
 def _score(detail: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from daemon.errors import SettingsError
 from daemon.events import Event
 from daemon.limits import why_ended
 from daemon.settings import Settings
-from storage.errors import StorageError
+from storage.errors import DatabaseBusy, StorageError
 from storage.root import lock_root
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ FORK = get_context("fork")
 # Imported once for all children but the first; only the workers import the classifier.
 SHARED = ("daemon.delivery", "daemon.recovery")
 LEASES_EVERY_S = 2.0
+LOCKED_S = 30.0  # the database, until a worker is taken to hang amid a commit
 KILL_AFTER_S = 10.0  # SIGTERM to SIGKILL
 RESTART_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # waits after quick deaths in a row
 LIVED_WELL_S = 60.0
@@ -76,6 +77,7 @@ class Supervisor:
         if "worker" in roles:
             self._children.append(self._shadow)
         self._life_read, self._life_write = os.pipe()
+        self._locked_since: float | None = None
         workers = [one.owner for one in self._children if one.role == "worker"]
         self._bells = process.Bells([*workers, *(f"delivery-{p.name}" for p in settings.pacs)])
 
@@ -157,15 +159,15 @@ class Supervisor:
             self._log.warning(Event.CLAIMS_RELEASED, process=child.owner, count=released)
 
     def _check_leases(self) -> None:
-        """Kill a worker that holds a claim past its lease: the decoder or the engine hangs."""
+        """Kill a worker that holds a claim past its lease: the decoder or the engine hangs.
+
+        One that hangs amid a commit holds SQLite's lock, so that nobody can read the leases.
+        """
         try:
             with self._claims() as claims:
                 overdue = claims.overdue()
-                for child in self._children:
-                    if child.owner in overdue and child.running is not None:
-                        self._log.error(Event.PROCESS_KILLED, process=child.owner)
-                        child.running.kill()
-                        child.running.join()
+                self._locked_since = None
+                self._kill([child for child in self._children if child.owner in overdue])
                 if overdue:
                     claims.release_overdue()
                 for host, count in claims.live(self._roles).items():
@@ -173,6 +175,20 @@ class Supervisor:
                 self._shadow.wanted = claims.in_trial()
         except StorageError as error:
             self._log.error(Event.FAULT, **logs.whereabouts(error))
+            if isinstance(error, DatabaseBusy) and self._is_locked():
+                self._kill([child for child in self._children if child.role == "worker"])
+
+    def _is_locked(self) -> bool:
+        now = time.monotonic()
+        self._locked_since = self._locked_since or now
+        return now - self._locked_since >= LOCKED_S
+
+    def _kill(self, children: Sequence[Child]) -> None:
+        for child in children:
+            if child.running is not None:
+                self._log.error(Event.PROCESS_KILLED, process=child.owner)
+                child.running.kill()
+                child.running.join()
 
     @contextmanager
     def _claims(self) -> Iterator[Claims]:

@@ -73,7 +73,7 @@ class Bench:
     ) -> str:
         """Put one more image, and so one more report, of the study into the storage."""
         now = time.time()
-        number = len(self.queue.rows())
+        number = sum(self.queue.counts().jobs.values())
         arrival = Arrival(
             f"1.2.{number}", "1.2.840.10008.5.1.4.1.1.1", ExplicitVRLittleEndian,
             Sha256(f"{number:064}"), 1, "CR1", "HILUM", "127.0.0.1", now,

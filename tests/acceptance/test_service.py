@@ -40,6 +40,9 @@ from daemon.simulate import (
 from storage.alarm_records import AlarmKind
 from storage.alarms import Alarms
 from storage.database import open_database
+from storage.errors import DatabaseBusy
+from storage.queue import Queue
+from storage.records import JobState
 from tests.harness import Orthanc, Pacs, Service, running, until, write_config
 from tests.radiographs import no_chest
 
@@ -330,8 +333,14 @@ def test_a_worker_that_hangs_is_killed_at_the_end_of_its_lease(
     sent = objects(demo_images, 3)
     pid = worker_pid(running_service)
 
+    url = f"sqlite:///{running_service.folder}/root/hilum.sqlite"
+    database = open_database(url, busy_timeout_s=0.2)
+
     def holds_one() -> bool:
-        return any(row["state"] == "running" for row in running_service.queue()["jobs"])
+        try:
+            return Queue(database).counts().jobs[JobState.RUNNING] > 0
+        except DatabaseBusy:  # stopped amid a commit
+            return False
 
     def stopped_amid_an_image() -> bool:
         os.kill(pid, signal.SIGSTOP)
@@ -345,6 +354,7 @@ def test_a_worker_that_hangs_is_killed_at_the_end_of_its_lease(
     running_service.saw("process.killed", 60)
     until(lambda: len(pacs.stored) == 3, 60)
     assert reported(pacs) == studies(sent)
+    database.close()
 
 
 @pytest.mark.slow

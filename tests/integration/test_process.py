@@ -16,6 +16,7 @@ import pytest
 from daemon.process import Bell, Bells, Stop
 
 LONG_S = 30.0  # no test waits for so long unless it fails
+pytestmark = pytest.mark.alone  # signals to the whole process, and waits that are measured
 
 
 @pytest.fixture

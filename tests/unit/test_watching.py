@@ -54,7 +54,7 @@ def test_a_station_that_changes_is_one_alarm_and_the_others_stay_silent(ward: Wa
     assert (one.kind, one.subject, one.station) == ("input_drift", "CR1", "CR1")
     assert list(one.detail["measures"]) == ["brightness"]
     assert one.detail["measures"]["brightness"]["direction"] == "higher"
-    assert "brightness higher by" in says(one)
+    assert "Brightness higher by" in says(one)
     assert standing(ward)["drifted"] == ["brightness"]
     assert standing(ward, "DX2")["drifted"] == []
 

@@ -45,7 +45,7 @@ def numbers(ward: Ward) -> dict[str, int]:
 def test_the_page_says_what_is_wrong_and_what_to_do(ward: Ward, browser: TestClient) -> None:
     page = browser.get("/alarms").text
     assert "Images have changed: CR1" in page
-    assert "brightness higher by" in page
+    assert "Brightness higher by" in page
     assert "take them as the station&#39;s reference" in page
     assert "in doubt" in page
     assert "Of 30 reviews 0% show it, where 60% were expected" in page

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from daemon import watched
-from daemon.web.access import Person, Role, allow
+from daemon.web.access import Administrator
 from daemon.web.acts import Acts
-from daemon.web.context import Site, site
+from daemon.web.context import Here, Site
 from daemon.web.told import go_on
 from storage.errors import NotFound, Refused
 
@@ -19,8 +19,6 @@ router = APIRouter(include_in_schema=False)
 CLOSED = 50
 """Alarms that are over and still shown."""
 
-Here = Annotated[Site, Depends(site)]
-Administrator = Annotated[Person, Depends(allow(Role.ADMINISTRATOR))]
 Text = Annotated[str, Form(max_length=64)]
 Reason = Annotated[str, Form(max_length=1000)]
 
