@@ -13,7 +13,7 @@ PYTEST  = $(BIN)/python -m pytest
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test check bench figures soak reliability flame lock clean peers format web sbom \
-    advisories
+    advisories wheelhouse
 
 demo: $(VENV)/.runtime
 	@$(BIN)/hilum demo
@@ -81,6 +81,17 @@ sbom: $(VENV)/.dev
 # Ask an advisory database about the locked packages: needs the internet, and says so without it.
 advisories: $(VENV)/.dev
 	@$(BIN)/python -m docs.supply advisories
+
+# A folder that installs without a network: our wheel, every locked dependency, and the installer.
+# Make it on a machine with the Python version and the processor of the one it is for.
+wheelhouse: $(VENV)/.runtime
+	@rm -rf build/lib build/wheelhouse
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheelhouse .
+	@rm -rf build/lib
+	@$(PIP) download --require-hashes --only-binary :all: --dest build/wheelhouse \
+	    --requirement deploy/lock/runtime.txt
+	@cp deploy/install.sh build/wheelhouse/
+	@echo "build/wheelhouse: sh install.sh --wheels . installs it"
 
 peers:
 	@sh tests/peers.sh

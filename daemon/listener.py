@@ -292,6 +292,7 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
         ae_title=settings.dicom.ae_title, bind=settings.dicom.bind, port=port, process=owner,
         tls=settings.dicom.tls is not None,
     )  # fmt: skip
+    bells.ring("supervisor")
     # Slow to import: who has an association by now waits with the first image
     from storage.commitments import Commitments
     from storage.database import open_database

@@ -15,6 +15,7 @@ from contextlib import suppress
 EXIT_FAULT = 70
 LARGE_BYTES = 1 << 20
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+LISTENING = "supervisor-listening"  # the bell that a listener rings once it listens
 DRAIN_S = 8.0  # SIGTERM to exit, at most; the supervisor kills after 10 s
 
 
@@ -82,18 +83,24 @@ class Bell:
 
     def __init__(self) -> None:
         """Make one; a process forked from this one has it too."""
-        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK)
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK)
 
     def ring(self) -> None:
         """Wake the one who waits, or spare it its next wait."""
-        os.eventfd_write(self._descriptor, 1)
+        os.eventfd_write(self.descriptor, 1)
 
     def wait(self, stop: Stop, seconds: float) -> bool:
         """Sleep until rung, stopped or for so long; return whether stopped."""
-        sleep(seconds, self._descriptor, stop.descriptor)
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._descriptor)
+        sleep(seconds, self.descriptor, stop.descriptor)
+        self.rung()
         return bool(stop)
+
+    def rung(self) -> bool:
+        """Return at once whether it was rung since the last look."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.descriptor)
+            return True
+        return False
 
 
 class Bells:
@@ -111,7 +118,7 @@ class Bells:
         return self._bells.get(name) or Bell()
 
     def ring(self, role: str) -> None:
-        """Ring for everyone of a role: ``worker`` or ``delivery``."""
+        """Ring for everyone of a role: ``worker`` or ``delivery``; or ``supervisor``."""
         for name, bell in self._bells.items():
             if name.startswith(f"{role}-"):
                 bell.ring()

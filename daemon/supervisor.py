@@ -25,6 +25,7 @@ from daemon import logs, process
 from daemon.errors import SettingsError
 from daemon.events import Event
 from daemon.limits import why_ended
+from daemon.notify import Notifier
 from daemon.settings import Settings
 from storage.errors import DatabaseBusy, StorageError
 from storage.root import lock_root
@@ -79,7 +80,9 @@ class Supervisor:
         self._life_read, self._life_write = os.pipe()
         self._locked_since: float | None = None
         workers = [one.owner for one in self._children if one.role == "worker"]
-        self._bells = process.Bells([*workers, *(f"delivery-{p.name}" for p in settings.pacs)])
+        deliveries = (f"delivery-{p.name}" for p in settings.pacs)
+        self._bells = process.Bells([*workers, *deliveries, process.LISTENING])
+        self._notifier = Notifier()
 
     def run(self, stop: process.Stop) -> None:
         """Keep the children running until told to stop, then end them."""
@@ -97,6 +100,9 @@ class Supervisor:
             if now >= leases_at:
                 self._check_leases()
                 leases_at = now + LEASES_EVERY_S
+            if "listener" not in self._roles or self._bells.of(process.LISTENING).rung():
+                self._notifier.ready()
+            self._notifier.alive()
             self._sleep(leases_at, stop)
         self._end()
 
@@ -107,7 +113,10 @@ class Supervisor:
             child.not_before for child in self._children if child.wanted and child.running is None
         ]
         seconds = min([until, *starts]) - time.monotonic()
-        process.sleep(seconds, stop.descriptor, *alive)
+        listening = self._bells.of(process.LISTENING).descriptor
+        if self._notifier.every_s:
+            seconds = min(seconds, self._notifier.every_s)
+        process.sleep(seconds, stop.descriptor, listening, *alive)
 
     def _tend(self, child: Child, now: float) -> None:
         if child.running is not None:
@@ -202,6 +211,7 @@ class Supervisor:
     def _end(self) -> None:
         """Tell every child to stop, and kill what does not: nothing that counts is in memory."""
         self._log.info(Event.SERVICE_STOPPING)
+        self._notifier.stopping()
         running = [child.running for child in self._children if child.running is not None]
         for one in running:
             one.terminate()
