@@ -370,7 +370,9 @@ uninstall() {
     fi
 }
 
-if [ "$action" != install ] && [ ! -d "$opt" ]; then fail "hilum is not installed in $opt"; fi
+if [ "$action" != install ] && [ ! -d "$opt" ] && [ "$action$purge" != uninstallyes ]; then
+    fail "hilum is not installed in $opt"
+fi
 mkdir -p "$opt"
 if command -v flock >/dev/null; then
     exec 9>"$opt.lock"
