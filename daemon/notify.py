@@ -35,7 +35,7 @@ class Notifier:
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """Say that the caller's loop turns, where it is time to: twice in the watchdog's interval."""
+        """Say that the caller's loop turns, twice in the watchdog's interval; else do nothing."""
         now = time.monotonic()
         if self.every_s and now >= self._due:
             self._due = now + self.every_s

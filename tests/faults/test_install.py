@@ -23,13 +23,20 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NEXT = "9.9.9"
 STEPS = ("stopping", "switching", "migrating", "starting")
+BREAKS = """#!{python}
+import sqlite3
+one = sqlite3.connect("{database}")
+one.execute("UPDATE alembic_version SET version_num = '9999'")
+one.commit()
+raise SystemExit("no")
+"""
 
 pytestmark = pytest.mark.sqlite
 
 
 @dataclass
 class Machine:
-    """A folder that the installer takes for the machine, and a service manager that keeps a book."""
+    """A folder that the installer takes for the machine, and a service manager with a book."""
 
     root: Path
     wheels: dict[str, Path]
@@ -71,7 +78,7 @@ class Machine:
         assert run.wait(20) == -signal.SIGKILL
 
     def current(self) -> str:
-        return os.readlink(self.root / "opt/hilum/current").removeprefix("releases/")
+        return (self.root / "opt/hilum/current").readlink().name
 
     def logins(self) -> list[str]:
         database = sqlite3.connect(self.root / "var/lib/hilum/hilum.sqlite")
@@ -193,12 +200,7 @@ def test_a_new_version_that_does_not_start_gives_way_to_the_old_one_and_its_data
     database = machine.root / "var/lib/hilum/hilum.sqlite"
     release = machine.root / "opt/hilum/releases" / NEXT
     real = (release / "bin/hilum").read_text()
-    (release / "bin/hilum").write_text(
-        f"#!{sys.executable}\nimport sqlite3\n"
-        f"one = sqlite3.connect({str(database)!r})\n"
-        "one.execute(\"UPDATE alembic_version SET version_num = '9999'\")\n"
-        "one.commit()\nraise SystemExit('no')\n"
-    )
+    (release / "bin/hilum").write_text(BREAKS.format(python=sys.executable, database=str(database)))
     try:
         failed = machine.run("next", good=False)
     finally:
