@@ -129,6 +129,7 @@ undo() {
 }
 
 put_back() { # database file; what is there is kept beside it
+    [ -e "$backup" ] || fail "there is no backup $backup; nothing was put back"
     aside=$file.of-$to.$(date -u +%Y%m%dT%H%M%SZ)
     for end in '' -wal -shm -journal; do
         if [ -e "$1$end" ]; then mv "$1$end" "$aside$end"; fi
@@ -347,6 +348,7 @@ rollback() {
     [ -e "$previous" ] || fail "there is no version to go back to"
     read_journal "$previous"
     [ "$(version_now)" = "$to" ] || fail "version $(version_now) runs, which was not put in by an upgrade from $from"
+    [ "$restore" = no ] || [ -e "$backup" ] || fail "there is no backup $backup"
     stop
     if ! opens "$from" && [ "$restore" = no ]; then
         start

@@ -211,6 +211,23 @@ def test_a_new_version_that_does_not_start_gives_way_to_the_old_one_and_its_data
     assert "is in place" in machine.run(first).stdout
 
 
+@pytest.mark.soak
+def test_a_rollback_over_a_changed_schema_needs_to_be_told_to_restore(
+    machine: Machine, first: str
+) -> None:
+    machine.run("next")
+    database = sqlite3.connect(machine.root / "var/lib/hilum/hilum.sqlite")
+    database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.commit()
+    database.close()
+    refused = machine.run(first, "rollback", good=False)
+    assert "rollback --restore puts back" in refused.stderr
+    assert machine.current() == NEXT
+    assert machine.book.read_text().splitlines()[-1] == "start"
+    machine.run(first, "rollback", "--restore")
+    assert (machine.current(), machine.logins()) == (first, ["ann"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
