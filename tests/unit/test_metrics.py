@@ -1,0 +1,158 @@
+"""Metrics: what is counted, by whichever process, and that the text is what Prometheus reads."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import select
+
+from daemon.metrics import Bookkeeper
+from daemon.web.access import Role, Scope
+from storage import gauges, turned_away
+from storage.counting import Sums
+from storage.people import SCOPES
+from storage.records import DeliveryState, Form, JobState, Result, ResultStatus
+from storage.schema import metric_sum
+from storage.sums import Tally
+from storage.turned_away import TurnedAway
+from tests.pages import Pages, open_pages
+from tests.storing import Storage, arrival, make_report
+
+NOT_ANALYSED = Result(ResultStatus.NOT_ANALYSED, reason_code="not_frontal", reason="a lateral")
+
+
+@pytest.fixture
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    with open_pages(tmp_path_factory.mktemp("metrics")) as opened:
+        yield opened
+
+
+def way(storage: Storage) -> None:
+    """One image reported to two PACS: one takes it 30 s later, one refuses; others go elsewhere."""
+    make_report(storage, "2.25.77", "2.25.7", 100.0, "a", "b")
+    for pacs, answer in (("a", "0000H"), ("b", "")):
+        claim = storage.outbox.claim("d", 60, pacs, 130.0)
+        assert claim is not None
+        if answer:
+            form = Form(claim.sop_class_uid, claim.sop_instance_uid)
+            storage.outbox.stored(claim, answer, 130.0, form)
+        else:
+            storage.outbox.refused(claim, "0122H", "no such class", 130.0)
+    for number, received_at in enumerate((200.0, 201.0, 202.0)):
+        storage.queue.accept(arrival(f"1.{number}", received_at=received_at))
+    storage.queue.accept(arrival("1.0", received_at=203.0))  # the same bytes again
+    job = storage.queue.claim("w", 60, 210.0)
+    assert job is not None
+    storage.queue.finish(job, NOT_ANALYSED, "2.25.8", 0, 212.0)
+    job = storage.queue.claim("w", 60, 210.0)
+    assert job is not None
+    storage.queue.quarantine(job, "undecodable", "no pixels", 213.0)
+
+
+def test_a_way_is_counted(pages: Pages) -> None:
+    way(pages.storage)
+    sums = Tally(pages.storage.database).catch_up(1)
+    assert sums["images_received", ("new",)] == 4
+    assert sums["images_received", ("repeated",)] == 1
+    assert sums["bytes_received", ()] == 5000
+    assert sums["images", ("analysed", "")] == 1
+    assert sums["images", ("not_analysed", "not_frontal")] == 1
+    assert sums["images", ("quarantined", "undecodable")] == 1
+    assert sums["findings", ("pneumonia", "present")] == 1
+    assert sums["findings", ("pleural_effusion", "absent")] == 1
+    assert sums["reports", ()] == 1
+    assert sums["deliveries", ("a", "stored")] == 1
+    assert sums["deliveries", ("b", "refused")] == 1
+    # Of two answers one took 12 s; the report was there 30 s after the image, and after itself
+    assert sums["latency_count", ("classified", "0.5")] == 1
+    assert sums["latency_count", ("classified", "30")] == 1
+    assert sums["latency_seconds", ("classified",)] == 12
+    assert sums["latency_count", ("reported", "0.5")] == 1
+    assert sums["latency_seconds", ("delivered",)] == 30
+    assert sums["latency_seconds", ("whole",)] == 30
+    now = gauges.look(pages.storage.database)
+    assert now.jobs == {JobState.PENDING: 1, JobState.RUNNING: 0, JobState.QUARANTINED: 1}
+    assert now.oldest_image_at == 202
+    assert now.deliveries == {("b", DeliveryState.DEAD): 1}
+
+
+def test_any_process_has_the_same_sums_whether_kept_or_counted(pages: Pages) -> None:
+    database = pages.storage.database
+    for number in range(8):
+        make_report(pages.storage, f"2.25.{number}1", f"2.25.{number}", float(number), "a")
+        if number == 3:
+            Bookkeeper(database).step()
+        if number == 5:
+            early = Tally(database)
+            early.catch_up(1)
+    kept = Tally(database)  # goes on from what the bookkeeper kept
+    assert kept.catch_up(1) == early.catch_up(1) == counted_anew(database)
+    Bookkeeper(database).step()
+    assert Tally(database).catch_up(0) == counted_anew(database)
+
+
+def counted_anew(database: object) -> Sums:
+    """Count from the first row of the trail, whatever is kept."""
+    tally = Tally(database)  # type: ignore[arg-type]
+    with database.write() as connection:  # type: ignore[attr-defined]
+        rows = connection.execute(select(metric_sum)).all()
+        connection.execute(metric_sum.delete())
+    found = tally.catch_up(1)
+    with database.write() as connection:  # type: ignore[attr-defined]
+        if rows:
+            connection.execute(metric_sum.insert(), [row._asdict() for row in rows])
+    return found
+
+
+def test_an_older_sum_does_not_overwrite_a_newer_one(pages: Pages) -> None:
+    database = pages.storage.database
+    make_report(pages.storage, "2.25.11", "2.25.1", 1.0, "a")
+    slow = Tally(database)
+    slow.catch_up(1)
+    make_report(pages.storage, "2.25.21", "2.25.2", 2.0, "a")
+    quick = Tally(database)
+    newest = quick.catch_up(1)
+    quick.keep()
+    slow.keep()
+    assert Tally(database).catch_up(0) == newest
+
+
+def test_associations_are_counted_however_many_callers_are_kept(pages: Pages) -> None:
+    database = pages.storage.database
+    many = [TurnedAway(f"CR{n}", "10.0.0.1", "unknown", 2, 0.0, 0.0) for n in range(300)]
+    turned_away.add(database, many, accepted=7)
+    turned_away.add(database, [TurnedAway("", "::1", "TLS: BAD_KEY", 1, 0.0, 0.0)], accepted=1)
+    sums = Tally(database).catch_up(1)
+    assert sums["associations", ("accepted", "")] == 8
+    assert sums["associations", ("refused", "unknown")] == 600
+    assert sums["associations", ("refused", "TLS")] == 1
+    Bookkeeper(database).step()
+    assert Tally(database).catch_up(1)["associations", ("accepted", "")] == 8
+
+
+@pytest.mark.peer
+def test_prometheus_can_read_it_and_no_uid_is_in_it(pages: Pages) -> None:
+    way(pages.storage)
+    answer = pages.with_token(Role.ADMINISTRATOR, Scope.HEALTH).get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    linted = subprocess.run(
+        ["promtool", "check", "metrics"], input=answer.text, capture_output=True, text=True,
+        check=False, timeout=20,
+    )  # fmt: skip
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    assert not linted.stdout + linted.stderr
+    assert 'hilum_images_total{outcome="quarantined",reason="undecodable"} 1.0' in answer.text
+    assert not re.search(r"\d+\.\d+\.\d+\.\d+", answer.text.replace("2.25.", "1.2.3.4."))
+
+
+def test_a_scrape_is_for_a_monitor_alone(pages: Pages) -> None:
+    assert pages.nobody().get("/metrics").status_code == 401
+    assert pages.in_session(Role.RADIOLOGIST).get("/metrics").status_code == 403
+    for role, scopes in SCOPES.items():
+        for scope in scopes:
+            answer = pages.with_token(role, scope).get("/metrics")
+            assert (answer.status_code == 200) == (scope is Scope.HEALTH), (role, scope)
