@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make sure that the real peers of the tests are here, from Debian's packages: DCMTK, Orthanc, Chromium, PostgreSQL, Prometheus
-# and more.
+# Make sure that the real peers of the tests are here, from Debian's packages: DCMTK, Orthanc, Chromium,
+# PostgreSQL, Prometheus and more.
 set -eu
 missing=""
 command -v storescu >/dev/null && command -v dsrdump >/dev/null || missing="$missing dcmtk"
