@@ -17,7 +17,7 @@ from tests.storing import Storage, make_report
 from tests.unit.test_storage_plans import plans
 from tests.unit.test_worklist_speed import best
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 IMAGES = 100_000
 SECONDS = 0.05

@@ -13,7 +13,7 @@ from daemon.web.metrics import Exposition
 router = APIRouter(tags=["health"])
 
 
-@router.get("/metrics", summary="Metrics in the text format of Prometheus")
+@router.get("/metrics", include_in_schema=False)
 def metrics(request: Request, person: Monitor) -> Response:
     """Give counters and gauges of the whole service. No patient data, and no UID, is in them."""
     del person
