@@ -61,6 +61,7 @@ def test_the_loop_is_walked_and_walked_back(loop: Loop) -> None:
                 "UPDATE schedule SET created_at = created_at - 59, seen_until = seen_until - 59"
             )
         due = service.saw("run.due", 20)
+        service.saw("run.started", 60)  # with its schedule, a run that waits would go
         assert administrator.delete("/api/v1/schedules/nightly").status_code == 200
         ended = service.saw("run.ended", 400)  # it gives way to whatever else runs
         assert (ended["run"], ended["state"]) == (due["run"], "done")
