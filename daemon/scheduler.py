@@ -4,7 +4,7 @@ It works nothing itself and imports no machine learning: a run is a process of i
 (`daemon.run`), one at a time, and a canary beside it. Which due times have come is read from the
 schedules' rows, so that neither a restart nor a second scheduler, on this host or another, makes a
 run twice. Beside that it listens for silence (`daemon.silence`, `daemon.missing_canary`), and keeps
-what metrics count (`daemon.metrics`).
+what metrics count (`daemon.bookkeeper`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from daemon import duetimes, logs, process
+from daemon.bookkeeper import Bookkeeper
 from daemon.errors import WrongTiming
 from daemon.events import Event
-from daemon.metrics import Bookkeeper
 from daemon.missing_canary import MissingCanary
 from daemon.settings import Settings
 from daemon.silence import Watchman

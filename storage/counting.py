@@ -1,5 +1,6 @@
 """What rows of the audit trail add to the sums: images, findings, reports, deliveries, latencies.
 
+A row keeps the form of the release that wrote it: what it does not say is counted without it.
 A latency is taken from the rows' own times. Labels are codes, names of findings and of PACS.
 """
 
@@ -51,8 +52,8 @@ def count_rows(connection: Connection, after: int, limit: int) -> tuple[int, Sum
 
 
 def _received(counted: Sums, detail: Mapping[str, Any]) -> None:
-    counted["images_received", (detail["outcome"],)] += 1
-    counted["bytes_received", ()] += detail["bytes"]
+    counted["images_received", (detail.get("outcome", ""),)] += 1
+    counted["bytes_received", ()] += detail.get("bytes", 0)
 
 
 def _analysed(counted: Sums, detail: Mapping[str, Any]) -> None:
@@ -60,7 +61,7 @@ def _analysed(counted: Sums, detail: Mapping[str, Any]) -> None:
     for key, probability in detail.items():
         if key.startswith(PROBABILITY):
             name = key.removeprefix(PROBABILITY)
-            present = probability >= detail[THRESHOLD + name]
+            present = probability >= detail.get(THRESHOLD + name, 1.0)
             counted["findings", (name, "present" if present else "absent")] += 1
 
 
@@ -69,11 +70,11 @@ def _not_analysed(counted: Sums, detail: Mapping[str, Any]) -> None:
 
 
 def _quarantined(counted: Sums, detail: Mapping[str, Any]) -> None:
-    counted["images", ("quarantined", detail["reason"])] += 1
+    counted["images", ("quarantined", detail.get("reason", ""))] += 1
 
 
 def _ignored(counted: Sums, detail: Mapping[str, Any]) -> None:
-    counted["images", ("ignored", detail["reason"])] += 1
+    counted["images", ("ignored", detail.get("reason", ""))] += 1
 
 
 def _made(counted: Sums, _detail: Mapping[str, Any]) -> None:
@@ -81,17 +82,17 @@ def _made(counted: Sums, _detail: Mapping[str, Any]) -> None:
 
 
 def _delivered(counted: Sums, detail: Mapping[str, Any]) -> None:
-    counted["deliveries", (detail["pacs"], "stored")] += 1
+    counted["deliveries", (detail.get("pacs", ""), "stored")] += 1
 
 
 def _refused(counted: Sums, detail: Mapping[str, Any]) -> None:
-    counted["deliveries", (detail["pacs"], "refused")] += 1
+    counted["deliveries", (detail.get("pacs", ""), "refused")] += 1
 
 
 def _committed(counted: Sums, detail: Mapping[str, Any]) -> None:
     for outcome in ("committed", "resent", "dead"):
         said = "commitment_failed" if outcome == "dead" else outcome
-        counted["deliveries", (detail["pacs"], said)] += detail[outcome]
+        counted["deliveries", (detail.get("pacs", ""), said)] += detail.get(outcome, 0)
 
 
 _COUNTS = {
@@ -153,7 +154,7 @@ def _deliveries(connection: Connection, these: ColumnElement[bool], counted: Sum
         .where(these, audit.c.action == Action.REPORT_DELIVERED)
     )  # fmt: skip
     for row in connection.execute(sent):
-        if json.loads(row.detail)["pacs"] != row.pacs:
+        if json.loads(row.detail).get("pacs") != row.pacs:
             continue  # the row of another PACS
         _note(counted, DELIVERED, row.at - row.created_at)
         if row.review_id is None and row.last_image is not None:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from daemon.metrics import Bookkeeper
+from daemon.bookkeeper import Bookkeeper
+from daemon.settings import WebTlsSettings
 from daemon.web.access import Role, Scope
 from storage import gauges, turned_away
+from storage.audit import Audit
 from storage.counting import Sums
 from storage.database import Database
-from storage.people import SCOPES
+from storage.people import SCOPES, Action
 from storage.records import DeliveryState, JobState, Result, ResultStatus
 from storage.schema import metric_sum
 from storage.sums import Tally
 from storage.turned_away import TurnedAway
+from tests.integration.test_web_service import make_certificate
 from tests.pages import Pages, open_pages
 from tests.storing import Storage, analysed, arrival, make_report, new_report
 
@@ -109,6 +114,31 @@ def counted_anew(database: Database) -> Sums:
         if rows:
             connection.execute(metric_sum.insert(), [row._asdict() for row in rows])
     return found
+
+
+def test_a_row_of_another_release_is_counted_as_far_as_it_goes(pages: Pages) -> None:
+    audit = Audit(pages.storage.database)
+    for action in Action:
+        audit.append("another", action, "2.25.1", {"probability.new": 0.9}, at=1.0)
+    sums = Tally(pages.storage.database).catch_up(1)
+    assert sums["images_received", ("",)] == 1
+    assert sums["findings", ("new", "absent")] == 1
+    assert pages.with_token(Role.ADMINISTRATOR, Scope.HEALTH).get("/metrics").status_code == 200
+
+
+def test_a_process_that_is_down_is_told_and_a_certificate_that_ends(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    tls = WebTlsSettings(certificate=certificate, key=key)
+    with open_pages(tmp_path / "pages", tls=tls) as pages:
+        client = pages.with_token(Role.ADMINISTRATOR, Scope.HEALTH)
+        text = client.get("/metrics").text
+        assert 'hilum_process_up{process="listener"} 0.0' in text  # nothing runs beside this test
+        found = re.search(r'expires_timestamp_seconds\{certificate="web"\} (\S+)', text)
+        assert found is not None
+        assert float(found[1]) - time.time() == pytest.approx(86400, abs=600)
+        certificate.write_text("no certificate")
+        pages.app.state.exposition._until = 0.0
+        assert 'expires_timestamp_seconds{certificate="web"} 0.0' in client.get("/metrics").text
 
 
 def test_an_older_sum_does_not_overwrite_a_newer_one(pages: Pages) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from daemon.metrics import Bookkeeper
+from daemon.bookkeeper import Bookkeeper
 from daemon.web.metrics import KEPT_S, Exposition
 from storage import gauges
 from storage.counting import count_rows
