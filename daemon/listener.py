@@ -187,6 +187,7 @@ class Listener:
     def _accepted(self, event: DicomEvent) -> None:
         log = self._bound(event)
         log.info(Event.ASSOCIATION_ACCEPTED)
+        self.tally.let_in()
         refused = [
             {
                 "sop_class": str(context.abstract_syntax),

@@ -49,9 +49,9 @@ class Care:
     def look(self) -> None:
         """Keep the tally, end what is left over, raise or clear the alarm. Raises StorageError."""
         self._listener.tidy()
-        counted = self._listener.tally.take()
-        if counted:
-            self._add(self._database, counted)
+        counted, accepted = self._listener.tally.take()
+        if counted or accepted:
+            self._add(self._database, counted, accepted)
         if self._listener.credentials is not None:
             self._alarm.follow(self._listener.credentials)
 

@@ -3,7 +3,8 @@
 It works nothing itself and imports no machine learning: a run is a process of its own
 (`daemon.run`), one at a time, and a canary beside it. Which due times have come is read from the
 schedules' rows, so that neither a restart nor a second scheduler, on this host or another, makes a
-run twice. Beside that it listens for silence (`daemon.silence`, `daemon.missing_canary`).
+run twice. Beside that it listens for silence (`daemon.silence`, `daemon.missing_canary`), and keeps
+what metrics count (`daemon.bookkeeper`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from daemon import duetimes, logs, process
+from daemon.bookkeeper import Bookkeeper
 from daemon.errors import WrongTiming
 from daemon.events import Event
 from daemon.missing_canary import MissingCanary
@@ -40,11 +42,13 @@ def serve(settings: Settings, stop: process.Stop, owner: str, bells: process.Bel
     database = open_database(settings.storage.url)
     scheduler = Scheduler(settings, database, database.clock)
     watchman, missing = Watchman(database), MissingCanary(settings, database)
+    bookkeeper = Bookkeeper(database)
     while not stop:
         try:
             scheduler.step()
             watchman.step()
             missing.step()
+            bookkeeper.step()
         except StorageError as error:  # busy, or full: the next look finds the same
             logs.get().error(Event.FAULT, **logs.whereabouts(error))
         scheduler.sleep(stop)

@@ -1,4 +1,4 @@
-"""Counts who is not let in, for the log and for the page Peers.
+"""Counts who is not let in, for the log and for the page Peers, and how many are.
 
 A peer that tries a thousand times a minute must fill neither the log nor the database.
 """
@@ -22,6 +22,12 @@ class Tally:
         self._lock = threading.Lock()
         self._counted: dict[tuple[str, str, str], TurnedAway] = {}
         self._logged: dict[tuple[str, str, str], float] = {}
+        self._let_in = 0
+
+    def let_in(self) -> None:
+        """Count an association that was accepted."""
+        with self._lock:
+            self._let_in += 1
 
     def note(self, calling_ae: str, address: str, reason: str) -> bool:
         """Count one; return whether to log it: the same was not logged a moment ago."""
@@ -39,8 +45,9 @@ class Tally:
                 self._logged[key] = now
         return not quiet
 
-    def take(self) -> list[TurnedAway]:
-        """Return what was counted, and begin anew."""
+    def take(self) -> tuple[list[TurnedAway], int]:
+        """Return who was turned away, and how many were let in; begin anew."""
         with self._lock:
             counted, self._counted = self._counted, {}
-        return list(counted.values())
+            accepted, self._let_in = self._let_in, 0
+        return list(counted.values()), accepted

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import delete, select
 
+from storage.counting import Key
 from storage.database import Database, insert_or
 from storage.schema import turned_away
+from storage.sums import ASSOCIATIONS
+from storage.sums import add as add_sums
 
 KEPT = 200  # rows; the latest
 
@@ -25,10 +29,15 @@ class TurnedAway:
     last_at: float
 
 
-def add(database: Database, counted: Iterable[TurnedAway]) -> None:
-    """Add what was counted since the last time."""
-    table = turned_away
+def add(database: Database, counted: Iterable[TurnedAway], accepted: int = 0) -> None:
+    """Add what was counted since the last time; `accepted`: associations that were let in."""
+    table, counted = turned_away, tuple(counted)
+    sums: Counter[Key] = Counter({(ASSOCIATIONS, ("accepted", "")): accepted} if accepted else {})
+    for one in counted:
+        # After a colon stands what a TLS library says: too many values for a metric
+        sums[ASSOCIATIONS, ("refused", one.reason.partition(":")[0][:64])] += one.count
     with database.write() as connection:
+        add_sums(connection, sums)
         for one in counted:
             new = insert_or(connection, table).values(
                 calling_ae=one.calling_ae[:16], address=one.address[:64], reason=one.reason[:128],
@@ -40,6 +49,8 @@ def add(database: Database, counted: Iterable[TurnedAway]) -> None:
                     set_={"count": table.c.count + one.count, "last_at": one.last_at},
                 )
             )
+        if not counted:
+            return
         latest = select(table.c.id).order_by(table.c.last_at.desc(), table.c.id.desc()).limit(KEPT)
         connection.execute(delete(table).where(table.c.id.not_in(latest)))
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make sure that the real peers of the tests are here, from Debian's packages: DCMTK, Orthanc, Chromium, PostgreSQL and more.
+# Make sure that the real peers of the tests are here, from Debian's packages: DCMTK, Orthanc, Chromium,
+# PostgreSQL, Prometheus and more.
 set -eu
 missing=""
 command -v storescu >/dev/null && command -v dsrdump >/dev/null || missing="$missing dcmtk"
@@ -10,6 +11,7 @@ command -v chromium >/dev/null || missing="$missing chromium"
 command -v strace >/dev/null || missing="$missing strace"
 command -v ip >/dev/null || missing="$missing iproute2"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$missing prometheus"
 command -v xmllint >/dev/null || missing="$missing libxml2-utils"
 [ -e /usr/lib/*/rsyslog/lmnsd_gtls.so ] && command -v rsyslogd >/dev/null || missing="$missing rsyslog rsyslog-gnutls"
 [ -z "$missing" ] && exit 0

@@ -26,6 +26,7 @@ from daemon.web.answers import refuse, secure
 from daemon.web.context import Site
 from daemon.web.gate import Gate, make_gate
 from daemon.web.guard import Access, Headers, Hosts
+from daemon.web.metrics import Exposition
 from daemon.web.routes import check_guarded
 from daemon.web.templating import HERE
 from storage.errors import DatabaseBusy, NotFound, OutOfSpace, StorageError
@@ -62,7 +63,7 @@ def create_app(site: Site, gate: Gate | None = None) -> FastAPI:
             Exception: _fault,
         },
     )
-    app.state.site, app.state.gate = site, gate
+    app.state.site, app.state.gate, app.state.exposition = site, gate, Exposition(site)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     for router in _routers():
         app.router.routes.extend(router.routes)

@@ -11,6 +11,7 @@ from storage.schema.access import account, api_token, audit, audit_mark, session
 from storage.schema.base import FREE_TEXT, metadata
 from storage.schema.canary import arrival_hour, arrival_watch, canary, canary_score, watched_hour
 from storage.schema.hosts import host
+from storage.schema.metrics import metric_sum
 from storage.schema.models import model, promotion, threshold, worker
 from storage.schema.network import turned_away
 from storage.schema.pipeline import (
@@ -62,6 +63,7 @@ __all__ = [
     "job",
     "label",
     "metadata",
+    "metric_sum",
     "model",
     "own_header",
     "peer",

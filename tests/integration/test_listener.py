@@ -241,7 +241,7 @@ def test_a_hostile_ae_title_is_rejected_and_breaks_nothing(tmp_path: Path, title
         with socket.create_connection(("127.0.0.1", bench.port), 5) as peer:
             peer.sendall(request().replace(b"CR1".ljust(16), title.encode().ljust(16)))
             assert peer.recv(10) == admission.CALLING_AE_UNKNOWN.pdu
-        (noted,) = bench.listener.tally.take()
+        (noted,), _ = bench.listener.tally.take()
         assert noted.calling_ae.isprintable()
         assert store(bench, image()) == 0x0000
     finally:
