@@ -17,6 +17,8 @@ from storage.queue import Queue
 NICE = 19
 LONGEST_S = 2.0
 """A run waits so long before each step at most: a service that is never idle is to learn too."""
+SHARE = 4.0
+"""Nor longer than so many times what the step before took: a run of many short ones is to end."""
 
 LOOK_EVERY_S = 0.05
 
@@ -38,10 +40,14 @@ class Courtesy:
 
     def __init__(self, database: Database) -> None:
         self._queue = Queue(database)
+        self._since: float | None = None  # when the step that now ends began
 
     def __call__(self) -> None:
         """Return when no image waits or is worked on, and after a while in any case."""
-        until = time.monotonic() + LONGEST_S
+        now = time.monotonic()
+        took = LONGEST_S if self._since is None else now - self._since
+        until = now + min(LONGEST_S, SHARE * took)
         with suppress(StorageError):  # busy: the step is not worth a fault
             while time.monotonic() < until and self._queue.is_busy():
-                time.sleep(LOOK_EVERY_S)
+                time.sleep(min(LOOK_EVERY_S, max(0.0, until - time.monotonic())))
+        self._since = time.monotonic()

@@ -37,6 +37,7 @@ def copied(source: Path, target: Path) -> Iterator[Path]:
 def faults(file: Path) -> list[str]:
     """Open a database file, and return what is wrong with its pages or its foreign keys."""
     copy = sqlite.connect(f"file:{file}?mode=ro", uri=True)
+    copy.text_factory = lambda text: text.decode(errors="replace")  # it may quote what is damaged
     try:
         lines = [str(row[0]) for row in copy.execute("PRAGMA integrity_check")]
         found = [] if lines == ["ok"] else lines
@@ -44,6 +45,8 @@ def faults(file: Path) -> list[str]:
             found.append(f"row {row} of {table} refers to a row of {parent} that is gone")
     except sqlite.DatabaseError as error:  # too damaged to be asked
         return [str(error)]
+    except UnicodeDecodeError:  # the driver's, of a message that quotes what is damaged
+        return ["what SQLite says of it quotes bytes that are no text"]
     finally:
         copy.close()
     return found

@@ -344,19 +344,22 @@ def answer_of(hospital: Hospital, browser: Browser, image: Path) -> tuple[str, f
 
 # Every page, by the role that looks at it; {study}, {job} and {digest} stand for real ones
 PAGES = {
-    "ann": ("/worklist", "/studies/{study}", "/agreement", "/account"),
+    "ann": (
+        "/worklist", "/studies/{study}", "/agreement", "/agreement/conflicts", "/acceptance",
+        "/account",
+    ),
     "ada": (
         "/system", "/queue", "/queue/jobs/{job}", "/deliveries", "/peers", "/models",
         "/models/{digest}", "/models/{digest}/promote", "/models/rollback", "/thresholds",
-        "/thresholds/{digest}", "/users", "/tokens", "/audit", "/schedules", "/agreement",
-        "/account",
+        "/models/{digest}/shadow", "/thresholds/{digest}", "/users", "/tokens", "/audit",
+        "/alarms", "/schedules", "/agreement", "/acceptance", "/account",
     ),
     "max": ("/audit", "/account"),
 }  # fmt: skip
 NO_PAGES = (
-    "/", "/live", "/next", "/what-if", "/sign-in/provider", "/sign-in/callback",
-    # of runs: test_administration_pages.py
-    "/runs/{number}", "/pictures/{name}",
+    "/", "/metrics", "/live", "/next", "/what-if", "/sign-in/provider", "/sign-in/callback",
+    # of runs: test_administration_pages.py; of acceptance tests: test_acceptance_pages.py
+    "/runs/{number}", "/pictures/{name}", "/acceptance/{number}", "/report.{form}",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
+from daemon.trials import Conductor
 from storage.database import Database, open_database
 from storage.ledger import Ledger
 from storage.queue import Queue
@@ -18,7 +19,7 @@ from storage.shadow import Shadow
 from storage.shadow_records import TrialState
 from storage.trials import Trials
 from tests.storing import analysed, arrival, open_storage
-from tests.trying import CANDIDATE, SERVING, conductor, judge, registered, try_all
+from tests.trying import CANDIDATE, SERVING, conductor, judge, registered, settings, try_all
 
 IMAGES = 3
 RULE = {"promote": "after_shadow", "shadow_images": IMAGES, "shadow_days": 1}
@@ -138,9 +139,10 @@ def test_a_kill_at_each_commit_leaves_one_bundle_and_one_promotion(
 def test_of_many_schedulers_one_begins_and_one_promotes(url: str, tmp_path: Path) -> None:
     """Six processes look at the same moment, at the beginning and at the end of a trial."""
 
+    chosen = settings(tmp_path / "config", **RULE)
+
     def look() -> None:
-        database = open_database(url)
-        conductor(database, tmp_path / "config", **RULE).step()
+        Conductor(chosen, open_database(url), lambda: 100).step()
 
     database = open_database(url)
     for _ in range(2):
