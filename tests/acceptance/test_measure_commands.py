@@ -208,6 +208,7 @@ def test_eligibility_counts_by_label_what_is_accepted_and_refused(tmp_path: Path
     assert "needs the column image. Received: file" in refused.stderr
 
 
+@pytest.mark.soak
 def test_a_bundle_gets_a_model_of_other_frontal_chests(labelled: Path, tmp_path: Path) -> None:
     """Weights and calibration stay byte for byte; each precision is measured on this processor."""
     done = quick("eligibility", "--data", str(labelled), "--out", str(tmp_path / "new"), "--json")

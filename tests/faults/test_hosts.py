@@ -108,6 +108,7 @@ def radiographs(folder: Path, sources: list[Path], count: int) -> list[Path]:
     return files
 
 
+@pytest.mark.soak
 def test_hosts_take_over_from_each_other(
     tmp_path: Path, hospital: Hospital, demo_images: list[Path]
 ) -> None:

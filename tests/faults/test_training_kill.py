@@ -25,6 +25,7 @@ def victim(out: Path, largest_file: int = 0) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.soak
 def test_a_killed_training_gives_the_same_weights(tmp_path: Path) -> None:
     """kill -9 after the fourth epoch of the second member, then the same command again."""
     whole, torn = tmp_path / "whole", tmp_path / "torn"
