@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import databases
 from tests.harness import Orthanc, Pacs, Service, write_config
@@ -18,6 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.get_closest_marker("sqlite"):
                 item.add_marker(pytest.mark.skip(reason="about SQLite itself"))
 
+
+# The same examples each time, so that a release is judged by what changed; `make soak` looks for
+# others.
+settings.register_profile("repeatable", derandomize=True)
+if "HILUM_ANY_EXAMPLES" not in os.environ:
+    settings.load_profile("repeatable")
 
 DEMO = Path(__file__).parents[1] / "deploy" / "demo"
 

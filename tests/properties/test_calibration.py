@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from sklearn.isotonic import IsotonicRegression
@@ -69,7 +69,7 @@ def test_the_order_of_the_images_does_not_matter(
     assert np.allclose(one, other, atol=1e-3)
 
 
-@few
+@settings(few, suppress_health_check=[HealthCheck.filter_too_much])
 @given(CASES, st.sampled_from([0.25, 2.0, 8.0]), st.sampled_from([-4.0, 0.0, 16.0]))
 def test_platt_does_not_depend_on_the_unit_of_the_logits(
     cases: list[tuple[float, bool]], scale: float, shift: float
