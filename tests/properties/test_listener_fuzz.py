@@ -145,12 +145,10 @@ def test_many_changed_pdus(listener: ListenerProcess) -> None:
     fuzz(listener, LONG_TRIES)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has no wheel for this machine")
-@pytest.mark.parametrize(
-    "seconds", [5, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
-)
-def test_bytes_chosen_by_coverage(tmp_path: Path, seconds: int) -> None:
+def test_bytes_chosen_by_coverage(tmp_path: Path, seconds: int = 300) -> None:
     """By atheris, in a process of its own; see tests/fuzz_pdus.py."""
     for number, known in enumerate([REQUEST, *MESSAGE, RELEASE, b"".join(MESSAGE)]):
         (tmp_path / str(number)).write_bytes(known)
