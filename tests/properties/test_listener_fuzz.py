@@ -28,6 +28,7 @@ from tests.listener_process import ListenerProcess
 from tests.pdus import request
 
 TRIES = 120
+COVERAGE_S = 300
 LONG_TRIES = int(os.environ.get("HILUM_SOAK_FUZZ", "4000"))
 
 
@@ -148,17 +149,17 @@ def test_many_changed_pdus(listener: ListenerProcess) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has no wheel for this machine")
-def test_bytes_chosen_by_coverage(tmp_path: Path, seconds: int = 300) -> None:
+def test_bytes_chosen_by_coverage(tmp_path: Path) -> None:
     """By atheris, in a process of its own; see tests/fuzz_pdus.py."""
     for number, known in enumerate([REQUEST, *MESSAGE, RELEASE, b"".join(MESSAGE)]):
         (tmp_path / str(number)).write_bytes(known)
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz_pdus", str(seconds), str(tmp_path)],
+        [sys.executable, "-m", "tests.fuzz_pdus", str(COVERAGE_S), str(tmp_path)],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
     (tried,) = re.findall(r"number_of_executed_units: (\d+)", ran.stderr)
     soak.record(
         soak.FUZZ, tried=int(tried), limit="nothing that is not refused, 10 s, 1 GiB",
-        seen=f"all refused or read, in {seconds} s of atheris", good=int(tried) > 0,
+        seen=f"all refused or read, in {COVERAGE_S} s of atheris", good=int(tried) > 0,
     )  # fmt: skip
