@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.ledger_commands import actor
+from daemon.console import Config, Json, actor, opened
 from daemon.needs import needs_training
-from daemon.schedule_commands import Config, Json, opened
 
 if TYPE_CHECKING:
     from storage.acceptance_records import AcceptanceTest
@@ -61,7 +60,7 @@ def draw(
         name, finding, half_width, sensitivity, specificity, prevalence, first.timestamp(), last,
         seed,
     )  # fmt: skip
-    with opened(config) as database:
+    with opened(config) as (_, database):
         made = draw(database, wanted, reader, by or actor(), now)
     _say(
         shown(made), f"{made.cases} studies are drawn for {len(made.readers)} readers; seed "
@@ -78,7 +77,7 @@ def show(
     """Show the tests and how far each reader is; results are shown by the report alone."""
     from storage.acceptance import Acceptances
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         tests = Acceptances(database)
         found = tests.all() if name is None else [tests.find(name)]
     if as_json:
@@ -108,7 +107,7 @@ def close(
     from storage.acceptance import Acceptances
 
     who = by or actor()
-    with opened(config) as database:
+    with opened(config) as (_, database):
         tests = Acceptances(database)
         test = tests.close(tests.find(name).id, who, reason, time.time(), incomplete=incomplete)
         make_report(database, test, who, time.time())
@@ -130,7 +129,7 @@ def report(
     from daemon.errors import DaemonError
     from storage.acceptance import Acceptances
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         made = make_report(database, Acceptances(database).find(name), by or actor(), time.time())
     files = {"report.html": made.page, "report.json": made.figures}
     try:

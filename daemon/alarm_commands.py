@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,13 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from daemon.ledger_commands import actor
-from daemon.schedule_commands import opened
+from daemon.console import Config, Json, actor, opened
 
 app = typer.Typer(help="Alarms: what a person should look at.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Number = Annotated[int, typer.Argument(help="The alarm, as `hilum alarms list` numbers it.")]
 
 
@@ -31,7 +27,7 @@ def list_(
     """List the open alarms, with what was found and what to do."""
     from daemon.watched import alarms
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         found = alarms(database, closed)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -54,7 +50,7 @@ def acknowledge(number: Number, config: Config) -> None:
     """Note that you know of an alarm; it stays until it is over."""
     from storage.alarms import Alarms
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         one = Alarms(database).acknowledge(number, actor(), time.time())
     typer.echo(f"Alarm {one.id} is acknowledged by {one.acknowledged_by}.")
 
@@ -68,7 +64,7 @@ def close(
     """Close an alarm; should its cause last, it opens anew."""
     from daemon.alarms import Bell
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         one = Bell(database).close(number, actor(), reason, time.time())
     typer.echo(f"Alarm {one.id} is closed.")
 

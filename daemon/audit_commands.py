@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,9 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from daemon.console import Config, Json, actor, opened
 from daemon.errors import DaemonError
-from daemon.ledger_commands import actor
-from daemon.settings import Settings, load
+from daemon.settings import Settings
 
 if TYPE_CHECKING:
     from daemon.audit.replay import Replayed
@@ -29,26 +28,7 @@ app = typer.Typer(
     help="The audit trail: who did what, and what was found by which bundle.", no_args_is_help=True
 )
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 PAGE = 500
-
-
-@contextmanager
-def opened(config: Path) -> Iterator[tuple[Settings, Database]]:
-    """Give the database of a service, whether it runs or not."""
-    from storage.database import open_database  # slow to import
-    from storage.errors import StorageError
-
-    settings = load(config)
-    database = open_database(settings.storage.url)
-    try:
-        made, newest = database.revisions()
-        if made != newest:
-            raise StorageError("The database is not of this release: start `hilum serve` once.")
-        yield settings, database
-    finally:
-        database.close()
 
 
 @app.command()

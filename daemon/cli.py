@@ -25,6 +25,7 @@ from daemon import (
     tls_commands,
     user_commands,
 )
+from daemon.console import Config, Json
 from daemon.errors import DaemonError, SettingsError
 from daemon.needs import needs_training as _needs_training
 from daemon.settings import load
@@ -54,8 +55,6 @@ app.add_typer(acceptance_commands.app, name="acceptance")
 app.add_typer(tls_commands.app, name="tls")
 app.command()(simulate)
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Data = Annotated[
     Path, typer.Option("--data", help="A folder with labels.csv and the images, as the guide says.")
 ]

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.console import Config, Json, opened
 from daemon.settings import load
 
 app = typer.Typer(
@@ -17,18 +18,14 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
-
 
 @app.command()
 def backup(config: Config, as_json: Json = False) -> None:
     """Copy the database into the storage's folder backups, and check the copy."""
-    from daemon.schedule_commands import opened  # slow to import
     from storage.backup import back_up
 
-    storage = load(config).storage
-    with opened(config) as database:
+    with opened(config) as (settings, database):
+        storage = settings.storage
         made = back_up(
             database, storage.root / "backups", storage.backups_kept, storage.reserve_bytes,
             time.time(),
@@ -52,12 +49,11 @@ def check(
 ) -> None:
     """Check the database and the stored objects; the service may run. Exit status 1: a fault."""
     from daemon.care import in_words, shown
-    from daemon.schedule_commands import opened
     from storage.care import check as examine
     from storage.objects import ObjectStore
 
-    storage = load(config).storage
-    with opened(config) as database:
+    with opened(config) as (settings, database):
+        storage = settings.storage
         health = examine(
             database, ObjectStore(storage.root), storage.root / "backups", storage.reserve_bytes,
             sample,

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.ledger_commands import actor
-from daemon.schedule_commands import Config, Json, opened
+from daemon.console import Config, Json, actor, opened
 
 labels = typer.Typer(help="Labels from radiologists' reports.", no_args_is_help=True)
 holdout = typer.Typer(help="The patients whom no bundle learns from.", no_args_is_help=True)
@@ -49,7 +48,7 @@ def import_(
     from daemon.report_labels import read_labels
     from storage.labelled import Labelled
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         lines = read_labels(file, database, codes, accession, skip_unknown=skip_unknown)
         done = Labelled(database).import_reports(lines, actor(), time.time(), known_only=known_only)
     sentence = f"{done.labels} labels of {done.studies} studies are imported"
@@ -65,7 +64,7 @@ def show(config: Config, as_json: Json = False) -> None:
     """Show how many patients are held out."""
     from storage.holdout import Holdouts
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         found = Holdouts(database).show()
     if as_json:
         typer.echo(json.dumps(None if found is None else asdict(found), indent=1))
@@ -92,7 +91,7 @@ def refresh(
 
     if not by.strip():
         raise DaemonError("--by names the administrator who decided it.")
-    with opened(config) as database:
+    with opened(config) as (_, database):
         found = Holdouts(database).refresh(
             f"{actor()} for {by.strip()[:64]}", reason, time.time(), share
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import time
 from collections.abc import Iterator
@@ -15,19 +14,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from daemon.settings import Settings, load
+from daemon.console import Config, Json, actor, opened
+from daemon.settings import Settings
 
 if TYPE_CHECKING:
     from storage.bundles import Model, Promotion, ServingModel
-    from storage.database import Database
     from storage.ledger import Ledger
 
 app = typer.Typer(
     help="The model bundles: which serves, and which served before.", no_args_is_help=True
 )
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Named = Annotated[
     str, typer.Argument(help="Version as `hilum model list` prints it, or a digest's beginning.")
 ]
@@ -35,35 +32,18 @@ Reason = Annotated[str, typer.Option(help="Why; the history and the audit trail 
 
 
 @contextmanager
-def opened_database(config: Path) -> Iterator[tuple[Settings, Database]]:
-    """Give the database of a service, whether it runs or not."""
-    from storage.database import open_database  # slow to import
-    from storage.errors import StorageError
-
-    settings = load(config)
-    database = open_database(settings.storage.url)
-    try:
-        made, newest = database.revisions()
-        if made != newest:
-            raise StorageError("The database is not of this release: start `hilum serve` once.")
-        yield settings, database
-    finally:
-        database.close()
-
-
-@contextmanager
-def opened(config: Path) -> Iterator[tuple[Settings, Ledger]]:
+def opened_ledger(config: Path) -> Iterator[tuple[Settings, Ledger]]:
     """Give the ledger of a service."""
     from storage.ledger import Ledger
 
-    with opened_database(config) as (settings, database):
+    with opened(config) as (settings, database):
         yield settings, Ledger(database)
 
 
 @app.command("list")
 def list_(config: Config, as_json: Json = False) -> None:
     """List the bundles, newest first, and what served when."""
-    with opened(config) as (_, ledger):
+    with opened_ledger(config) as (_, ledger):
         serving, models, history = ledger.serving(), ledger.models(), ledger.history(20)
     if as_json:
         shown = {
@@ -87,7 +67,7 @@ def list_(config: Config, as_json: Json = False) -> None:
 @app.command()
 def show(version: Named, config: Config, as_json: Json = False) -> None:
     """Show a bundle's model card, its thresholds in force and their changes."""
-    with opened(config) as (_, ledger):
+    with opened_ledger(config) as (_, ledger):
         one = ledger.find(version)
         thresholds = ledger.thresholds(one.digest)
         changes = ledger.threshold_history(one.digest)
@@ -123,7 +103,7 @@ def add(
     """Take a bundle in. It does not serve before it is promoted."""
     from daemon.shelf import Shelf
 
-    with opened(config) as (settings, ledger):
+    with opened_ledger(config) as (settings, ledger):
         try:
             one = Shelf(settings.storage.root).take(path, ledger, time.time(), actor())
         except OSError as error:
@@ -147,7 +127,7 @@ def promote(
     from daemon.shelf import Shelf
     from storage.ledger import Ledger
 
-    with opened_database(config) as (settings, database):
+    with opened(config) as (settings, database):
         one = Ledger(database).find(version)
         Shelf(settings.storage.root).load(one.folder, one.digest)  # refused here rather than there
         line = let_serve(database, one.digest, actor(), reason, time.time(), override=override)
@@ -157,7 +137,7 @@ def promote(
 @app.command()
 def rollback(reason: Reason, config: Config, as_json: Json = False) -> None:
     """Let the bundle that served before serve again."""
-    with opened(config) as (_, ledger):
+    with opened_ledger(config) as (_, ledger):
         line = ledger.rollback(actor(), reason, time.time())
     _say(asdict(line), f"{line.version} is to serve again", as_json=as_json)
 
@@ -179,14 +159,6 @@ def _lines(history: tuple[Promotion, ...]) -> Table:
 
 def _say(shown: dict[str, Any], sentence: str, *, as_json: bool) -> None:
     typer.echo(json.dumps(shown, indent=1) if as_json else sentence)
-
-
-def actor() -> str:
-    """Who is at the command line, for the audit trail."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # a user id without a name
-        return "cli"
 
 
 def _failed(message: str) -> Exception:

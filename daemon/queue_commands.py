@@ -14,15 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from daemon.ledger_commands import actor
+from daemon.console import Config, Json, actor
 from daemon.settings import load
 from storage.people import Action
 from storage.records import DeliveryId, DeliveryRow, JobId, JobState, StudyId
 
 app = typer.Typer(help="The queue, the quarantine and the outbox.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Job = Annotated[int, typer.Argument(help="Number of the job, as `hilum queue list` prints it.")]
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,37 +12,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from daemon.ledger_commands import actor
-from daemon.settings import load
+from daemon.console import Config, Json, actor, opened
 from storage.schedule_records import Run, RunKind
 
 if TYPE_CHECKING:
-    from storage.database import Database
+    pass
 
 app = typer.Typer(
     help="What runs when: backups, recalibration, retraining, evaluation, audits of drift.",
     no_args_is_help=True,
 )
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Name = Annotated[str, typer.Argument(help="The schedule's name.")]
-
-
-@contextmanager
-def opened(config: Path) -> Iterator[Database]:
-    """Give the database of a service, whether it runs or not."""
-    from storage.database import open_database  # slow to import
-    from storage.errors import StorageError
-
-    database = open_database(load(config).storage.url)
-    try:
-        made, newest = database.revisions()
-        if made != newest:
-            raise StorageError("The database is not of this release: start `hilum serve` once.")
-        yield database
-    finally:
-        database.close()
 
 
 @app.command("list")
@@ -53,7 +31,7 @@ def list_(config: Config, as_json: Json = False) -> None:
     """List the schedules with their next due time, and the newest runs."""
     from daemon.scheduled import overview
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         found = overview(database, time.time(), 20)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -100,7 +78,7 @@ def add(
 
     now = time.time()
     timing = read_timing(cron, every, window, timezone, now)
-    with opened(config) as database:
+    with opened(config) as (_, database):
         made = Schedules(database).add(checked_name(name), kind, timing, actor(), now)
     told = shown(made, now)
     _say(told, f"{made.name} comes due next at {_when(told['next_due'])}", as_json=as_json)
@@ -111,7 +89,7 @@ def remove(name: Name, config: Config, as_json: Json = False) -> None:
     """Remove a schedule; what is in work goes on."""
     from storage.schedules import Schedules
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         Schedules(database).remove(name, actor(), time.time())
     _say({"removed": name}, f"{name} is removed", as_json=as_json)
 
@@ -127,7 +105,7 @@ def run(
     """Have something run now; the service starts it within seconds."""
     from storage.schedules import Schedules
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         number = Schedules(database).run_now(named, actor(), time.time())
     _say({"run": number}, f"run {number} is to start", as_json=as_json)
 
@@ -141,7 +119,7 @@ def cancel(
     """Cancel a run; what it has reached is thrown away."""
     from storage.runs import Runs
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         state = Runs(database).cancel(number, actor(), time.time())
     _say({"run": number, "state": state}, f"run {number} is cancelled", as_json=as_json)
 
@@ -155,7 +133,7 @@ def show(
     """Show a run and what it found."""
     from storage.runs import Runs
 
-    with opened(config) as database:
+    with opened(config) as (_, database):
         found = Runs(database).show(number)
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=1))

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from daemon.ledger_commands import Config, Json, Named, Reason, actor, opened_database
+from daemon.console import Config, Json, actor, opened
+from daemon.ledger_commands import Named, Reason
 
 app = typer.Typer(
     help="A candidate classifies what the serving bundle has classified; nothing of it is sent.",
@@ -35,7 +36,7 @@ def start(
     from daemon.trials import DAY_S
     from storage.trials import Trials
 
-    with opened_database(config) as (settings, database):
+    with opened(config) as (settings, database):
         chosen, now = settings.training, time.time()
         until = now + (days or chosen.shadow_days) * DAY_S
         made = Trials(database).start(version, actor(), now, until, images or chosen.shadow_images)
@@ -49,7 +50,7 @@ def stop(version: Named, reason: Reason, config: Config, as_json: Json = False) 
     from daemon.trial_shown import brief
     from daemon.trials import stop as end
 
-    with opened_database(config) as (_, database):
+    with opened(config) as (_, database):
         made = end(database, version, actor(), reason, time.time())
     typer.echo(json.dumps(brief(made), indent=1) if as_json else "The trial is stopped")
 
@@ -59,7 +60,7 @@ def show(version: Named, config: Config, as_json: Json = False) -> None:
     """Show a bundle's last trial: how its decisions differ, and who was right."""
     from daemon.trial_shown import shown
 
-    with opened_database(config) as (_, database):
+    with opened(config) as (_, database):
         found = shown(database, version)
     if as_json:
         typer.echo(json.dumps(found, indent=1))

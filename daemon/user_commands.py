@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from daemon.console import Config, Json
 from daemon.errors import DaemonError
 from daemon.settings import load
 from storage.people import Account, Action, NewAccount, Role
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Who may sign in to the pages.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Option("--config", help="The configuration file (TOML).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 Login = Annotated[str, typer.Argument(help="The login, in small letters.")]
 Stdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password as one line of standard input.")
