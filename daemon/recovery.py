@@ -16,10 +16,9 @@ from storage.errors import StorageError
 from storage.hosts import Hosts
 from storage.objects import ObjectStore
 from storage.outbox import Outbox
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.queue import Queue
 from storage.studies import Studies
-from storage.trail import SERVICE
 from storage.trials import Trials
 
 SHARED_IDLE_S = 3600.0  # what another host writes is never still for so long

@@ -9,9 +9,8 @@ from daemon.events import Event
 from storage.audit import Audit
 from storage.database import Database
 from storage.objects import ObjectStore
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.retention import Retention
-from storage.trail import SERVICE
 
 EVERY_S = 3600.0
 BATCH = 100  # files between two commits

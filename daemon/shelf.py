@@ -18,7 +18,7 @@ from classifier.errors import BundleRefused
 from storage.bundles import BundleFacts, Model
 from storage.ledger import Ledger
 from storage.objects import make_folder
-from storage.trail import SERVICE
+from storage.people import SERVICE
 
 
 class Shelf:

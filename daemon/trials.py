@@ -16,11 +16,11 @@ from storage.bundles import ModelState
 from storage.database import Database
 from storage.errors import Refused
 from storage.ledger import NO_REASON, Ledger
+from storage.people import SERVICE
 from storage.runs import Runs
 from storage.schedule_records import RunState
 from storage.shadow import Shadow
 from storage.shadow_records import Trial, TrialState
-from storage.trail import SERVICE
 from storage.trials import Trials
 
 CHANGED = "What serves, or a threshold, is no longer what it was when the trial began."

@@ -14,11 +14,9 @@ from storage.alarm_records import Alarm, AlarmKind, AlarmState
 from storage.audit import Audit
 from storage.database import Database, insert_or
 from storage.errors import NotFound
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.results import AnyRow, cut
 from storage.schema import alarm
-
-SERVICE = "service"  # who closes what is over
 
 
 class Alarms:

@@ -9,11 +9,10 @@ from sqlalchemy import Connection, insert, select, update
 from storage.audit import Audit, Detail
 from storage.database import Database, unheld
 from storage.errors import NotFound
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.records import CommitmentRequest, Committed, DeliveryState, Form
 from storage.results import cut
 from storage.schema import commitment, delivery
-from storage.trail import SERVICE
 
 MAX_RESENT = 3  # times that an object is sent again after the PACS could not commit to it
 

@@ -12,11 +12,9 @@ from sqlalchemy import Connection, func, insert, select
 from storage.audit import Audit
 from storage.database import Database
 from storage.errors import NotFound, Refused
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.results import AnyRow, cut
 from storage.schema import doubt
-
-SERVICE = "service"  # who raises one
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,12 @@ from storage.acceptance_rows import sampled_patients
 from storage.audit import Audit
 from storage.database import Database, insert_or
 from storage.errors import Refused
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.results import AnyRow, cut
 from storage.schema import holdout_draw, holdout_patient, study, study_header
 
 SHARE = 0.3
 """Of the patients, unless an administrator says otherwise."""
-SERVICE = "service"
 FIRST_DRAW = "drawn at the first label"
 
 

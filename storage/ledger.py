@@ -34,10 +34,9 @@ from storage.ledger_rows import (
     to_model,
     to_promotion,
 )
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.results import AnyRow, cut
 from storage.schema import model, promotion, threshold
-from storage.trail import SERVICE
 
 NO_REASON = "A reason is needed: the history keeps it."
 

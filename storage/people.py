@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+SERVICE = "service"  # the actor of what the service does by itself
+
 
 class Role(StrEnum):
     """What an account may do; each person has one."""

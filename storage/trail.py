@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from storage.audit import Audit
 from storage.database import Database
-from storage.people import Action
+from storage.people import SERVICE, Action
 from storage.records import Acceptance, Arrival, Delivery, Form, NewReport, Result, StudyJob
 
-SERVICE = "service"  # the actor of what the service does by itself
 PROBABILITY, THRESHOLD = "probability.", "threshold."  # before a finding's name in a detail
 _ACTOR = 64  # characters
 

@@ -14,8 +14,7 @@ from daemon.events import Event
 from storage.audit import FIRST, Audit, Verified
 from storage.audit_marks import Marked, Marks
 from storage.database import Database
-from storage.people import Action, Mark
-from storage.trail import SERVICE
+from storage.people import SERVICE, Action, Mark
 
 SLICE = 500  # rows between two waits: some 10 ms
 PAUSE_S = 0.05
