@@ -78,10 +78,16 @@ def _latencies(sums: Sums) -> Histogram:
 
 def from_gauges(now: Gauges, at: float) -> Iterator[Metric]:
     """Give how things stand; `at`: the time by the database's clock."""
+    yield from _of_work(now, at)
+    yield from _of_care(now, at)
 
-    def age(since: float | None) -> float:
-        return 0.0 if since is None else max(0.0, at - since)
 
+def _age(since: float | None, at: float) -> float:
+    return 0.0 if since is None else max(0.0, at - since)
+
+
+def _of_work(now: Gauges, at: float) -> Iterator[Metric]:
+    """What is on its way from the modality to the PACS."""
     yield _one(
         "queue_images",
         "Images that wait, are in work, or are in quarantine",
@@ -92,7 +98,7 @@ def from_gauges(now: Gauges, at: float) -> Iterator[Metric]:
         "queue_oldest_seconds",
         "Age of the oldest image that has no answer yet",
         (),
-        {(): age(now.oldest_image_at)},
+        {(): _age(now.oldest_image_at, at)},
     )
     yield _one(
         "studies",
@@ -110,8 +116,12 @@ def from_gauges(now: Gauges, at: float) -> Iterator[Metric]:
         "outbox_oldest_seconds",
         "Age of the oldest report that waits for a PACS",
         ("pacs",),
-        {(pacs,): age(made) for pacs, made in now.oldest_report_at.items()},
+        {(pacs,): _age(made, at) for pacs, made in now.oldest_report_at.items()},
     )
+
+
+def _of_care(now: Gauges, at: float) -> Iterator[Metric]:
+    """What looks after the service, and what it serves with."""
     yield _one("alarms", "Alarms that are open or acknowledged", ("kind", "state"), now.alarms)
     yield _one("runs", "Runs that wait or are in work", ("kind", "state"), now.runs)
     yield _one(
@@ -124,7 +134,7 @@ def from_gauges(now: Gauges, at: float) -> Iterator[Metric]:
         "host_silent_seconds",
         "How long ago a host said that it lives",
         ("host",),
-        {(name,): age(seen) for name, seen in now.hosts},
+        {(name,): _age(seen, at) for name, seen in now.hosts},
     )
     yield _one(
         "drift_images",
@@ -153,7 +163,7 @@ def from_gauges(now: Gauges, at: float) -> Iterator[Metric]:
     bundle = Info("hilum_bundle", "The bundle that serves")
     if now.serving is not None:
         bundle.add_metric((), dict(zip(("version", "digest"), now.serving, strict=True)))
-    yield bundle  # fmt: skip
+    yield bundle
 
 
 def of_machine(settings: Settings) -> Iterator[Metric]:
