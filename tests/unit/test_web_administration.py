@@ -10,21 +10,17 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from classifier.bundle import load_bundle
 from daemon.settings import PacsSettings
-from daemon.shelf import facts_of
 from daemon.web.access import Role
 from storage.audit import Audit, AuditQuery
-from storage.bundles import BundleFacts
 from storage.ledger import Ledger
 from storage.people import Scope
 from storage.records import DeliveryState, JobState
 from tests.harness import free_port
+from tests.ledgers import FIRST, SECOND, pages_with
 from tests.pages import Pages, after, open_pages
 from tests.storing import analysed, arrival, make_report
 
-FIRST = facts_of(load_bundle())
-SECOND = BundleFacts("hilum_vgg16 two", "2" * 64, "hilum_vgg16-two", FIRST.card, FIRST.thresholds)
 PAGES = [
     "/models", "/models/live", "/models/rollback", f"/models/{FIRST.digest}",
     f"/models/{SECOND.digest}/promote", "/thresholds", f"/thresholds/{SECOND.digest}",
@@ -41,11 +37,7 @@ JSON = [
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Iterator[Pages]:
-    with open_pages(tmp_path) as opened:
-        ledger = Ledger(opened.storage.database)
-        for facts in (FIRST, SECOND):
-            ledger.register(facts, 1)
-        ledger.configure(FIRST.digest, 2)
+    with pages_with(tmp_path, FIRST, SECOND) as opened:
         yield opened
 
 

@@ -9,20 +9,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from classifier.bundle import load_bundle
-from daemon.shelf import facts_of
 from daemon.web.access import Role
 from storage.audit import Audit, AuditQuery
 from storage.bundles import BundleFacts
-from storage.ledger import Ledger
 from storage.people import Scope
 from storage.runs import Runs
 from storage.schedule_records import RunState
 from storage.schedules import Schedules
-from tests.pages import Pages, open_pages
+from tests.ledgers import FIRST, SECOND, pages_with
+from tests.pages import Pages
 
-FIRST = facts_of(load_bundle())
-SECOND = BundleFacts("hilum_vgg16 two", "2" * 64, "hilum_vgg16-two", FIRST.card, FIRST.thresholds)
 THIRD = BundleFacts("hilum_vgg16 three", "3" * 64, "hilum-three", FIRST.card, FIRST.thresholds)
 REFUSED = {
     "passed": False, "images": 120, "patients": 100, "gains": [], "remarks": ["Another threshold"],
@@ -34,11 +30,7 @@ NIGHTLY = {"name": "nightly", "kind": "backup", "cron": "30 2 * * *", "timezone"
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Iterator[Pages]:
-    with open_pages(tmp_path) as opened:
-        ledger = Ledger(opened.storage.database)
-        for facts in (FIRST, SECOND, THIRD):
-            ledger.register(facts, 1)
-        ledger.configure(FIRST.digest, 2)
+    with pages_with(tmp_path, FIRST, SECOND, THIRD) as opened:
         yield opened
 
 

@@ -8,31 +8,22 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from classifier.bundle import load_bundle
-from daemon.shelf import facts_of
 from daemon.web.access import Role
-from storage.bundles import BundleFacts
-from storage.ledger import Ledger
 from storage.people import Scope
 from storage.queue import Queue
 from storage.records import Result, ResultStatus
-from tests.pages import Pages, after, open_pages
+from tests.ledgers import FIRST, SECOND, pages_with
+from tests.pages import Pages, after
 from tests.storing import analysed, arrival
 from tests.trying import try_all
 
-FIRST = facts_of(load_bundle())
-SECOND = BundleFacts("hilum_vgg16 two", "2" * 64, "hilum_vgg16-two", FIRST.card, FIRST.thresholds)
 URL = f"/models/{SECOND.digest}/shadow"
 API = f"/api/v1{URL}"
 
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Iterator[Pages]:
-    with open_pages(tmp_path) as opened:
-        ledger = Ledger(opened.storage.database)
-        for facts in (FIRST, SECOND):
-            ledger.register(facts, 1)
-        ledger.configure(FIRST.digest, 2)
+    with pages_with(tmp_path, FIRST, SECOND) as opened:
         yield opened
 
 
